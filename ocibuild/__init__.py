@@ -1,0 +1,3 @@
+"""ocibuild: OCI images from Wasm modules and static binaries, without a daemon."""
+
+__version__ = "0.1.0"

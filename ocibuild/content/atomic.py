@@ -1,0 +1,138 @@
+"""Files that appear whole or not at all, and the locks that let processes share a folder.
+
+Everything is written beside its final place and renamed. The only module that renames.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Literal, Self
+
+from ocibuild.errors import StoreError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@contextmanager
+def translated(path: str | os.PathLike[str]) -> Iterator[None]:
+    """The operating system's complaints about writing `path`, in our words (`disk-full`, `not-writable`)."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StoreError(
+                f"no space left on the disk that holds {path}",
+                code="disk-full",
+                hint="free some space and run the same command again; nothing half-written was left behind",
+            ) from error
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror or error}",
+            code="not-writable",
+            hint="choose another place with -o, or mend the folder's permissions",
+        ) from error
+
+
+class Incoming:
+    """A file on its way: write, then `commit` renames it into place; leaving without it removes it.
+
+    Raises StoreError (`disk-full`, `not-writable`).
+    """
+
+    def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
+        self.path = folder / f".{secrets.token_hex(8)}.part"
+        self._mode = mode
+        self._stream: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        with translated(self.path):
+            descriptor = os.open(
+                self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), self._mode
+            )
+        self._stream = os.fdopen(descriptor, "wb", buffering=0)
+        return self
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Write all of `data`."""
+        assert self._stream is not None
+        view = memoryview(data).cast("B")
+        written = 0
+        with translated(self.path):
+            while written < len(view):
+                written += self._stream.write(view[written:])
+        return written
+
+    def commit(self, final: Path, *, durable: bool = False) -> None:
+        """Close and rename to `final`, replacing what is there. `durable` waits for the disk first."""
+        assert self._stream is not None
+        with translated(final):
+            if durable:
+                os.fsync(self._stream.fileno())
+            self._stream.close()
+            self._stream = None
+            os.replace(self.path, final)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            with suppress(OSError):
+                os.unlink(self.path)
+
+
+def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put `data` at `path`, whole or not at all."""
+    with Incoming(path.parent, mode=mode) as incoming:
+        incoming.write(data)
+        incoming.commit(path)
+
+
+def is_leftover(name: str) -> bool:
+    """True for the name of a file whose writer died before it was whole."""
+    return name.startswith(".") and name.endswith(".part")
+
+
+class FolderLock:
+    """An advisory lock on a folder, shared or exclusive, held by an open file in it.
+
+    The kernel lets go of it when the process dies, however it dies. Where the file system knows no locks, or on
+    Windows, it is no lock: one writer at a time is then the person's affair.
+    """
+
+    def __init__(self, folder: Path, name: str = ".lock") -> None:
+        self._path = folder / name
+        self._descriptor: int | None = None
+
+    def acquire(self, mode: Literal["shared", "exclusive"], *, wait: bool = True) -> bool:
+        """Take the lock, or change the mode it is held in. False where `wait` is False and another holds it."""
+        if self._descriptor is None:
+            with translated(self._path):
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+        return _flock(self._descriptor, mode, wait)
+
+    def release(self) -> None:
+        """Let go. Nothing happens where it is not held."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _flock(descriptor: int, mode: str, wait: bool) -> bool:
+    try:
+        import fcntl
+    except ImportError:
+        return True
+    operation = fcntl.LOCK_SH if mode == "shared" else fcntl.LOCK_EX
+    try:
+        fcntl.flock(descriptor, operation if wait else operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True

@@ -1,0 +1,80 @@
+"""Verification while reading: size, digest and end of file are checked by the reader itself, so no caller can forget."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, BinaryIO
+
+from ocibuild.errors import ContentError
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_DRAIN = 256 * 1024
+
+
+class VerifyReader(io.RawIOBase):
+    """A stream that raises ContentError when its bytes are not `descriptor`'s.
+
+    `size-mismatch` as soon as a byte too many is seen or the end comes early, `digest-mismatch` at the end. The read
+    that delivers the last byte also looks for the end, so reading `size` bytes is enough to have them verified.
+    """
+
+    def __init__(self, stream: BinaryIO, descriptor: Descriptor, where: str = "") -> None:
+        super().__init__()
+        self._stream = stream
+        self._descriptor = descriptor
+        self._hasher = descriptor.digest.hasher()
+        self._left = descriptor.size
+        self._where = f" in {where}" if where else ""
+        self._verified = False
+        if descriptor.size == 0:
+            self._finish()
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into `buffer`; see the class for what is raised."""
+        view = memoryview(buffer).cast("B")
+        if self._verified or not len(view):
+            return 0
+        data = self._stream.read(min(len(view), self._left))
+        if not data:
+            have = self._descriptor.size - self._left
+            raise ContentError(
+                f"{self._descriptor.digest}{self._where} ends after {have} of {self._descriptor.size} bytes",
+                code="size-mismatch",
+            )
+        self._hasher.update(data)
+        self._left -= len(data)
+        view[: len(data)] = data
+        if not self._left:
+            self._finish()
+        return len(data)
+
+    def _finish(self) -> None:
+        if self._stream.read(1):
+            raise ContentError(
+                f"{self._descriptor.digest}{self._where} is longer than its {self._descriptor.size} bytes",
+                code="size-mismatch",
+            )
+        found = Digest.from_hasher(self._hasher, self._descriptor.digest.algorithm)
+        if found != self._descriptor.digest:
+            raise ContentError(
+                f"content{self._where} was asked for as {self._descriptor.digest} but is {found}",
+                code="digest-mismatch",
+            )
+        self._verified = True
+
+
+def read_verified(stream: BinaryIO, descriptor: Descriptor, where: str = "") -> bytes:
+    """All bytes of `stream`, checked against `descriptor`."""
+    reader = VerifyReader(stream, descriptor, where)
+    data = bytearray()
+    while piece := reader.read(_DRAIN):
+        data += piece
+    return bytes(data)

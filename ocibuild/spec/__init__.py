@@ -1,0 +1,1 @@
+"""The OCI nouns: pure data, no I/O, no clock."""

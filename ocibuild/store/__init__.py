@@ -1,0 +1,1 @@
+"""Where content lives, and how it travels: stores and the one verb between them, copy."""

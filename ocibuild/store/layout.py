@@ -1,0 +1,293 @@
+"""OCI image layouts: a folder with blobs/, index.json and oci-layout. OCI image-spec, image-layout.md.
+
+Shared safely. A writer holds a shared lock on blobs/ until it has committed; index.json is merged under an exclusive
+lock, in one rename, last. So a layout is as before or complete wherever its writer is killed: blobs that nothing
+names are no part of it. A folder without index.json is no layout yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from ocibuild.content import atomic
+from ocibuild.content.blob import BLOCK, Blob
+from ocibuild.content.flow import Flow
+from ocibuild.content.verify import VerifyReader
+from ocibuild.errors import ContentError, NotFoundError, StoreError
+from ocibuild.spec import annotation, jsonform, layout, mediatype
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
+from ocibuild.spec.manifest import Index, parse
+from ocibuild.store.base import Pushed
+
+_INDEX_LIMIT = 64 * 1024 * 1024
+
+
+class LayoutStore:
+    """A layout on disk. Reading needs no `with`; writing does: leaving it commits the tags."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.place = f"oci:{path}"
+        self._lock = atomic.FolderLock(self.path / layout.BLOBS)
+        self._tags: list[tuple[str | None, Descriptor]] = []
+        self._written: list[Path] = []
+        self._made: list[Path] = []
+        self._before: bytes | None = None
+
+    # Reading
+
+    def index(self) -> Index:
+        """index.json. Raises StoreError (`layout-missing`, `layout-invalid`)."""
+        data = self._index_bytes()
+        if data is None:
+            raise StoreError(
+                f"{self.path} is not an OCI layout: it has no {layout.INDEX_FILE}",
+                code="layout-missing",
+                hint="give the folder that ocibuild pack wrote, for example hello.oci",
+            )
+        return self._parsed(data)
+
+    def _parsed(self, data: bytes) -> Index:
+        try:
+            # image-layout.md lets index.json leave its media type out; parse takes the described one then.
+            jsonform.load(data, layout.INDEX_FILE, _INDEX_LIMIT)
+            document = parse(data, mediatype.INDEX, layout.INDEX_FILE)
+        except ContentError as error:
+            raise StoreError(f"{self.path}: {error.message}", code="layout-invalid") from error
+        assert isinstance(document, Index)
+        return document
+
+    def _index_bytes(self) -> bytes | None:
+        try:
+            return (self.path / layout.INDEX_FILE).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise StoreError(f"{self.path} cannot be read: {error.strerror}", code="store-unreadable") from error
+
+    def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
+        """Names (`org.opencontainers.image.ref.name`) and descriptors as index.json has them."""
+        for entry in self.index().manifests:
+            yield entry.annotations.get(annotation.REF_NAME), entry
+
+    def resolve(self, name: str) -> Descriptor:
+        """See Source: a tag, a full reference, a digest, or nothing where there is one root only."""
+        roots = list(self.roots())
+        if name:
+            named = [
+                d for tag, d in roots if name in (tag, d.annotations.get(annotation.CONTAINERD_NAME), str(d.digest))
+            ]
+            if named:
+                return named[-1]
+            if name.startswith(("sha256:", "sha512:")):
+                return self._inner(Digest(name), [d for _, d in roots])
+        elif len({d.digest for _, d in roots}) == 1:
+            return roots[-1][1]
+        raise self._unresolved(name, roots)
+
+    def _inner(self, digest: Digest, roots: list[Descriptor]) -> Descriptor:
+        from ocibuild.store.graph import walk
+
+        for root in roots:
+            for descriptor in walk(self, root):
+                if descriptor.digest == digest:
+                    return descriptor
+        raise NotFoundError(f"{self.path} has no image {digest}")
+
+    def _unresolved(self, name: str, roots: list[tuple[str | None, Descriptor]]) -> NotFoundError:
+        names = sorted({tag or str(d.digest) for tag, d in roots})
+        have = ", ".join(names[:8]) + (" …" if len(names) > 8 else "") if names else "nothing"
+        if name:
+            return NotFoundError(f"{self.path} has no image {name!r}", hint=f"it has {have}")
+        if not names:
+            return NotFoundError(f"{self.path} is an empty layout")
+        return NotFoundError(
+            f"{self.path} holds several images", code="ambiguous", hint=f"say which: oci:{self.path}:TAG, one of {have}"
+        )
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        """See Source."""
+        try:
+            return self._file(descriptor.digest).stat().st_size == descriptor.size
+        except OSError:
+            return False
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """See Source."""
+        return self._open(descriptor, offset)
+
+    @contextmanager
+    def _open(self, descriptor: Descriptor, offset: int) -> Iterator[BinaryIO]:
+        try:
+            stream = open(self._file(descriptor.digest), "rb", buffering=0)  # noqa: SIM115 - closed below
+        except FileNotFoundError as error:
+            raise NotFoundError(f"{self.place} does not have {descriptor.digest}", code="blob-missing") from error
+        except OSError as error:
+            raise StoreError(f"{self.place} cannot be read: {error.strerror}", code="store-unreadable") from error
+        with stream:
+            if offset:
+                stream.seek(offset)
+                yield cast(BinaryIO, stream)
+            else:
+                yield cast(BinaryIO, VerifyReader(cast(BinaryIO, stream), descriptor, self.place))
+
+    def _file(self, digest: Digest) -> Path:
+        return self.path / layout.blob_path(digest)
+
+    # Writing
+
+    def __enter__(self) -> Self:
+        self._tags, self._written, self._made = [], [], []
+        if self.path.exists() and not self.path.is_dir():
+            raise StoreError(
+                f"{self.path} is a file, not a folder", code="not-a-layout", hint="choose another place with -o"
+            )
+        if self.path.is_dir() and self._index_bytes() is None and _foreign(self.path):
+            raise StoreError(
+                f"{self.path} is a folder with other things in it",
+                code="not-a-layout",
+                hint="choose a new folder, or an OCI layout, with -o",
+            )
+        for folder in (self.path, self.path / layout.BLOBS, self.path / layout.BLOBS / "sha256"):
+            self._make(folder)
+        if self._lock.acquire("exclusive", wait=False):
+            self._sweep()
+        self._lock.acquire("shared")
+        self._before = self._index_bytes()
+        return self
+
+    def _make(self, folder: Path) -> None:
+        with atomic.translated(folder):
+            try:
+                folder.mkdir(parents=folder == self.path)
+            except FileExistsError:
+                return
+        self._made.append(folder)
+
+    def _sweep(self) -> None:
+        # Alone in the layout: whatever is half-written belongs to a writer that died.
+        for folder in (self.path, self.path / layout.BLOBS / "sha256"):
+            for entry in os.scandir(folder):
+                if atomic.is_leftover(entry.name):
+                    with suppress(OSError):
+                        os.unlink(entry.path)
+
+    def push(self, blob: Blob, flow: Flow) -> Pushed:
+        """See Target."""
+        if self.exists(blob.descriptor):
+            return Pushed.EXISTED
+        with self.sink() as sink, blob.content.open() as stream:
+            reader = VerifyReader(stream, blob.descriptor)
+            while piece := reader.read(BLOCK):
+                flow.cancel.check()
+                sink.write(piece)
+            return sink.commit(blob.descriptor.digest, blob.descriptor.size)
+
+    def sink(self) -> _LayoutSink:
+        """See Ingests."""
+        return _LayoutSink(self)
+
+    def keep(self, incoming: atomic.Incoming, digest: Digest, size: int) -> Pushed:
+        """Give a finished file its name, unless the content is there."""
+        final = self._file(digest)
+        if self.exists(Descriptor("application/octet-stream", digest, size)):
+            return Pushed.EXISTED
+        if not final.parent.is_dir():
+            self._make(final.parent)
+        incoming.commit(final)
+        self._written.append(final)
+        return Pushed.WRITTEN
+
+    def tag(self, descriptor: Descriptor, name: str | None) -> None:
+        """See Target. index.json says so when the `with` is left."""
+        self._tags.append((name, descriptor))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._commit()
+            else:
+                self._roll_back()
+        finally:
+            self._lock.release()
+
+    def _commit(self) -> None:
+        guard = atomic.FolderLock(self.path / layout.BLOBS, ".index.lock")
+        guard.acquire("exclusive")
+        try:
+            header = self.path / layout.HEADER_FILE
+            if not header.exists():
+                atomic.write(header, layout.HEADER_BYTES)
+            data = self._index_bytes()
+            entries = list(self._parsed(data).manifests) if data is not None else []
+            for name, descriptor in self._tags:
+                entries = _merged(entries, descriptor, name)
+            merged = Index(tuple(entries)).to_bytes()
+            if merged != data:
+                atomic.write(self.path / layout.INDEX_FILE, merged)
+        finally:
+            guard.release()
+
+    def _roll_back(self) -> None:
+        # What this writer brought goes again, if nobody can have come to rely on it: no other writer is in the
+        # layout now, and none has committed since.
+        with suppress(OSError, StoreError):
+            if not self._lock.acquire("exclusive", wait=False) or self._index_bytes() != self._before:
+                return
+            for path in self._written:
+                path.unlink(missing_ok=True)
+            if self.path in self._made:
+                for name in (f"{layout.BLOBS}/.lock", f"{layout.BLOBS}/.index.lock", layout.HEADER_FILE):
+                    (self.path / name).unlink(missing_ok=True)
+            for folder in reversed(self._made):
+                folder.rmdir()
+
+
+class _LayoutSink:
+    def __init__(self, store: LayoutStore) -> None:
+        self._store = store
+        self._incoming = atomic.Incoming(store.path / layout.BLOBS / "sha256")
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        self._incoming.write(data)
+
+    def commit(self, digest: Digest, size: int) -> Pushed:
+        return self._store.keep(self._incoming, digest, size)
+
+    def __enter__(self) -> Self:
+        self._incoming.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._incoming.__exit__(kind, error, trace)
+
+
+def _foreign(path: Path) -> bool:
+    """True for a folder with anything in it that a layout under construction would not have."""
+    return any(
+        name not in (layout.BLOBS, layout.HEADER_FILE) and not atomic.is_leftover(name) for name in os.listdir(path)
+    )
+
+
+def _merged(entries: list[Descriptor], new: Descriptor, name: str | None) -> list[Descriptor]:
+    """Entries with `new` under `name`: the same name is replaced; an untagged root stands once."""
+    if name is None:
+        return entries if any(entry.digest == new.digest for entry in entries) else [*entries, new]
+    new = new.with_annotations({annotation.REF_NAME: name})
+    kept = [
+        entry
+        for entry in entries
+        if entry.annotations.get(annotation.REF_NAME) != name
+        and not (entry.digest == new.digest and annotation.REF_NAME not in entry.annotations)
+    ]
+    return [*kept, new]

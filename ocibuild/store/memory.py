@@ -1,0 +1,132 @@
+"""A store in memory: for tests, for small graphs, and, keeping nothing, for a dry run."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from ocibuild.content.blob import BLOCK, Blob
+from ocibuild.content.flow import Flow
+from ocibuild.content.verify import VerifyReader
+from ocibuild.errors import NotFoundError
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
+from ocibuild.store.base import Pushed
+
+
+class MemoryStore:
+    """Blobs and names in dictionaries. With `keep_limit`, larger blobs are counted and forgotten (a dry run)."""
+
+    def __init__(self, place: str = "memory", *, keep_limit: int | None = None) -> None:
+        self.place = place
+        self.blobs: dict[Digest, bytes] = {}
+        self.sizes: dict[Digest, int] = {}
+        self._names: list[tuple[str | None, Descriptor]] = []
+        self._keep_limit = keep_limit
+        self._lock = threading.Lock()
+
+    def resolve(self, name: str) -> Descriptor:
+        """See Source."""
+        wanted = [d for known, d in self._names if name in (known, str(d.digest)) or not name]
+        if not wanted:
+            raise NotFoundError(f"{self.place} has nothing under {name or 'any name'!r}")
+        return wanted[-1]
+
+    def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
+        """See Roots."""
+        return iter(list(self._names))
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        """See Source."""
+        return self.sizes.get(descriptor.digest) == descriptor.size
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """See Source."""
+        data = self.blobs.get(descriptor.digest)
+        if data is None:
+            raise NotFoundError(f"{self.place} does not have {descriptor.digest}")
+        if offset:
+            return io.BytesIO(data[offset:])
+        return cast(AbstractContextManager[BinaryIO], VerifyReader(io.BytesIO(data), descriptor, self.place))
+
+    def push(self, blob: Blob, flow: Flow) -> Pushed:
+        """See Target."""
+        if self.exists(blob.descriptor):
+            return Pushed.EXISTED
+        with self.sink() as sink, blob.content.open() as stream:
+            reader = VerifyReader(stream, blob.descriptor)
+            while piece := reader.read(BLOCK):
+                flow.cancel.check()
+                sink.write(piece)
+            return sink.commit(blob.descriptor.digest, blob.descriptor.size)
+
+    def sink(self) -> _MemorySink:
+        """See Ingests."""
+        return _MemorySink(self)
+
+    def tag(self, descriptor: Descriptor, name: str | None) -> None:
+        """See Target."""
+        with self._lock:
+            self._names = [(known, d) for known, d in self._names if known != name or name is None]
+            self._names.append((name, descriptor))
+
+    def keep(self, digest: Digest, data: bytes | bytearray, size: int) -> Pushed:
+        """Take content in; what is beyond the limit is only remembered by its size."""
+        with self._lock:
+            if self.sizes.get(digest) == size:
+                return Pushed.EXISTED
+            self.sizes[digest] = size
+            if len(data) == size:
+                self.blobs[digest] = bytes(data)
+        return Pushed.WRITTEN
+
+    @property
+    def keep_limit(self) -> int | None:
+        """Bytes beyond which a blob is forgotten; None keeps all."""
+        return self._keep_limit
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class _MemorySink:
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+        self._data = bytearray()
+        self._full = False
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        limit = self._store.keep_limit
+        if self._full or (limit is not None and len(self._data) + len(data) > limit):
+            self._full = True
+            self._data.clear()
+            return
+        self._data += data
+
+    def commit(self, digest: Digest, size: int) -> Pushed:
+        return self._store.keep(digest, self._data, size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._data.clear()
+
+
+def dry() -> MemoryStore:
+    """A store for a dry run: documents are kept, programs are only measured."""
+    return MemoryStore("dry run", keep_limit=DOCUMENT_LIMIT)
+
+
+DOCUMENT_LIMIT = 64 * 1024
