@@ -99,21 +99,23 @@ def is_leftover(name: str) -> bool:
 
 
 class FolderLock:
-    """An advisory lock on a folder, shared or exclusive, held by an open file in it.
+    """An advisory lock on a folder itself, shared or exclusive; no file is left by it.
 
     The kernel lets go of it when the process dies, however it dies. Where the file system knows no locks, or on
     Windows, it is no lock: one writer at a time is then the person's affair.
     """
 
-    def __init__(self, folder: Path, name: str = ".lock") -> None:
-        self._path = folder / name
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._descriptor: int | None = None
 
     def acquire(self, mode: Literal["shared", "exclusive"], *, wait: bool = True) -> bool:
         """Take the lock, or change the mode it is held in. False where `wait` is False and another holds it."""
+        if os.name == "nt":
+            return True
         if self._descriptor is None:
-            with translated(self._path):
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+            with translated(self._folder):
+                self._descriptor = os.open(self._folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         return _flock(self._descriptor, mode, wait)
 
     def release(self) -> None:
@@ -124,10 +126,8 @@ class FolderLock:
 
 
 def _flock(descriptor: int, mode: str, wait: bool) -> bool:
-    try:
-        import fcntl
-    except ImportError:
-        return True
+    import fcntl  # not there on Windows
+
     operation = fcntl.LOCK_SH if mode == "shared" else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, operation if wait else operation | fcntl.LOCK_NB)

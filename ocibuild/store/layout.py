@@ -1,7 +1,7 @@
 """OCI image layouts: a folder with blobs/, index.json and oci-layout. OCI image-spec, image-layout.md.
 
 Shared safely. A writer holds a shared lock on blobs/ until it has committed; index.json is merged under an exclusive
-lock, in one rename, last. So a layout is as before or complete wherever its writer is killed: blobs that nothing
+lock on the layout, in one rename, last. So a layout is as before or complete wherever its writer is killed: blobs that nothing
 names are no part of it. A folder without index.json is no layout yet.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -220,17 +221,18 @@ class LayoutStore:
             self._lock.release()
 
     def _commit(self) -> None:
-        guard = atomic.FolderLock(self.path / layout.BLOBS, ".index.lock")
+        guard = atomic.FolderLock(self.path)
         guard.acquire("exclusive")
         try:
             header = self.path / layout.HEADER_FILE
             if not header.exists():
                 atomic.write(header, layout.HEADER_BYTES)
             data = self._index_bytes()
-            entries = list(self._parsed(data).manifests) if data is not None else []
+            before = self._parsed(data) if data is not None else Index(())
+            entries = list(before.manifests)
             for name, descriptor in self._tags:
                 entries = _merged(entries, descriptor, name)
-            merged = Index(tuple(entries)).to_bytes()
+            merged = replace(before, manifests=tuple(entries)).to_bytes()
             if merged != data:
                 atomic.write(self.path / layout.INDEX_FILE, merged)
         finally:
@@ -245,8 +247,7 @@ class LayoutStore:
             for path in self._written:
                 path.unlink(missing_ok=True)
             if self.path in self._made:
-                for name in (f"{layout.BLOBS}/.lock", f"{layout.BLOBS}/.index.lock", layout.HEADER_FILE):
-                    (self.path / name).unlink(missing_ok=True)
+                (self.path / layout.HEADER_FILE).unlink(missing_ok=True)
             for folder in reversed(self._made):
                 folder.rmdir()
 
@@ -284,10 +285,16 @@ def _merged(entries: list[Descriptor], new: Descriptor, name: str | None) -> lis
     if name is None:
         return entries if any(entry.digest == new.digest for entry in entries) else [*entries, new]
     new = new.with_annotations({annotation.REF_NAME: name})
-    kept = [
-        entry
-        for entry in entries
-        if entry.annotations.get(annotation.REF_NAME) != name
-        and not (entry.digest == new.digest and annotation.REF_NAME not in entry.annotations)
-    ]
-    return [*kept, new]
+    return [*(entry for entry in entries if not _replaced(entry, new)), new]
+
+
+def _replaced(old: Descriptor, new: Descriptor) -> bool:
+    """One tag in two registries is two names, as long as they name the same content."""
+    name = annotation.REF_NAME
+    if old.digest != new.digest:
+        return old.annotations.get(name) == new.annotations[name]
+    full = annotation.CONTAINERD_NAME
+    return name not in old.annotations or (old.annotations.get(name), old.annotations.get(full)) == (
+        new.annotations[name],
+        new.annotations.get(full),
+    )

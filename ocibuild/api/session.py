@@ -1,0 +1,72 @@
+"""What a verb works with: the surroundings, the registries' settings, and where events go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ocibuild import ambient
+from ocibuild.ambient import Ambient
+from ocibuild.api import places
+from ocibuild.api.places import Place
+from ocibuild.content.flow import Cancel, Event, Flow
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.store.base import Source
+
+if TYPE_CHECKING:
+    from ocibuild.registry.settings import Credential
+    from ocibuild.registry.store import RegistryStore
+    from ocibuild.spec.reference import Reference
+
+
+def _silent(event: Event) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Session:
+    """Made once by a caller and passed to verbs; every verb makes its own where none is given.
+
+    `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host.
+    """
+
+    plain_http: bool | None = None
+    insecure: bool = False
+    ca_file: str | None = None
+    credentials: dict[str, Credential] = field(default_factory=dict)
+    observe: Callable[[Event], None] = _silent
+    cancel: Cancel = field(default_factory=Cancel)
+    surroundings: Ambient = field(default_factory=ambient.read)
+
+    @contextmanager
+    def flow(self) -> Iterator[Flow]:
+        """Threads for the length of one verb."""
+        with Flow.open(self.observe, cancel=self.cancel) as flow:
+            yield flow
+
+    def registry(self, reference: Reference) -> RegistryStore:
+        """The store behind a reference."""
+        from ocibuild.registry.settings import Settings
+        from ocibuild.registry.store import RegistryStore
+
+        settings = Settings(
+            plain_http=self.plain_http,
+            insecure=self.insecure,
+            ca_file=self.ca_file,
+            credentials=self.credentials,
+            environ=self.surroundings.environ,
+            home=self.surroundings.home,
+        )
+        return RegistryStore(reference, settings)
+
+    def source(self, place: Place) -> Source:
+        """Open any place for reading."""
+        return self.registry(place.reference) if place.reference is not None else places.source(place)
+
+    def found(self, place: Place) -> tuple[Source, Descriptor]:
+        """The store and the descriptor a place stands for. Raises NotFoundError, NetworkError, AuthorizationError."""
+        source = self.source(place)
+        name = place.reference.target if place.reference is not None else place.name
+        return source, source.resolve(name)

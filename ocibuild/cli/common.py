@@ -1,0 +1,73 @@
+"""Options that several verbs share, and the session they make."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from ocibuild.api.session import Session
+from ocibuild.cli.output import Progress
+from ocibuild.errors import UsageError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def json_option(command: Command) -> Command:
+    """`--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
+
+
+def registry_options(command: Command) -> Command:
+    """How to reach a registry."""
+    options = (
+        click.option("--plain-http", is_flag=True, help="Speak http to the registry (loopback ones need no asking)."),
+        click.option("--insecure", is_flag=True, help="Accept any certificate of the registry."),
+        click.option("--ca-file", metavar="FILE", help="Trust these certificate authorities too (PEM)."),
+        click.option("--username", metavar="NAME", help="Log in to the registry with this name."),
+        click.option("--password-stdin", is_flag=True, help="Read the password from stdin."),
+        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def session(
+    host: str | None,
+    *,
+    plain_http: bool,
+    insecure: bool,
+    ca_file: str | None,
+    username: str | None,
+    password_stdin: bool,
+    quiet: bool,
+) -> Iterator[Session]:
+    """The session those options mean; `host` is the registry that an explicit login is for, and no other."""
+    credentials = {}
+    if username or password_stdin:
+        if not (username and password_stdin):
+            raise UsageError(
+                "--username and --password-stdin go together",
+                hint='printf %s "$TOKEN" | ocibuild … --username NAME --password-stdin',
+            )
+        if host is None:
+            raise UsageError("--username is for a registry, and none is named")
+        from ocibuild.registry.settings import Credential
+
+        credentials[host] = Credential(username, sys.stdin.readline().rstrip("\r\n"))
+    progress = Progress(quiet=quiet)
+    try:
+        yield Session(
+            plain_http=True if plain_http else None,
+            insecure=insecure,
+            ca_file=ca_file,
+            credentials=credentials,
+            observe=progress,
+        )
+    finally:
+        progress.close()

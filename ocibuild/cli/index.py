@@ -1,0 +1,23 @@
+"""`ocibuild index REFERENCE… -t REFERENCE`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ocibuild.api import joining
+from ocibuild.cli.common import json_option, registry_options, session
+from ocibuild.cli.copy import host_of, report
+
+
+@click.command("index", short_help="Join pushed images into one index.")
+@click.argument("references", nargs=-1, required=True, metavar="PLACE…")
+@click.option("-t", "--tag", required=True, metavar="PLACE", help="Where the index goes.")
+@registry_options
+@json_option
+def index_command(references: tuple[str, ...], tag: str, as_json: bool, quiet: bool, **reach: Any) -> None:
+    """Join images that separate jobs pushed, one a platform, under one tag."""
+    with session(host_of(tag, writing=True), quiet=quiet, **reach) as current:
+        done = joining.join(*references, tag=tag, session=current)
+    report((done,), as_json=as_json, quiet=quiet)

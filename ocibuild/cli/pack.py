@@ -1,0 +1,145 @@
+"""`ocibuild pack FILE…`"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ocibuild.api.pack import Packed, pack
+from ocibuild.cli import output as show
+from ocibuild.cli.common import json_option, registry_options, session
+from ocibuild.content import atomic
+from ocibuild.pack.options import Options, about
+from ocibuild.spec.reference import Reference
+
+
+def _options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A flag for each field of Options, in their order."""
+    for name, entry in reversed(about().items()):
+        words: dict[str, Any] = {"help": entry.help}
+        if entry.form == "switch":
+            words |= {"is_flag": True}
+        else:
+            words |= {"metavar": entry.metavar, "multiple": entry.form in ("list", "table")}
+        command = click.option(*entry.flags, name, **words)(command)
+    return command
+
+
+@click.command("pack", short_help="Pack programs into one image.")
+@click.argument("files", nargs=-1, metavar="FILE[=PLATFORM]…")
+@click.option("-t", "--tag", "tags", multiple=True, metavar="REFERENCE", help="Name the image (repeatable).")
+@click.option(
+    "-o",
+    "--output",
+    metavar="PLACE",
+    help="A layout folder, FILE.tar, docker-archive:FILE, or - for stdout.  [default: NAME.oci]",
+)
+@click.option("--push", is_flag=True, help="Push to every --tag.")
+@click.option("--load", metavar="ENGINE", help="Load into docker, podman or containerd.")
+@click.option("--dry-run", is_flag=True, help="Print what would be written, with digests.")
+@click.option("--iidfile", metavar="FILE", help="Write the image's digest to a file.")
+@click.option("--metadata-file", metavar="FILE", help="Write what was made to a file, as JSON.")
+@_options
+@registry_options
+@json_option
+def pack_command(
+    files: tuple[str, ...],
+    tags: tuple[str, ...],
+    output: str | None,
+    push: bool,
+    load: str | None,
+    dry_run: bool,
+    iidfile: str | None,
+    metadata_file: str | None,
+    as_json: bool,
+    plain_http: bool,
+    insecure: bool,
+    ca_file: str | None,
+    username: str | None,
+    password_stdin: bool,
+    quiet: bool,
+    **said: Any,
+) -> None:
+    """Pack Wasm files and static binaries into one image.
+
+    Each FILE is looked at: a Wasm module or component becomes wasi/wasm, a binary the platform it was built for. One
+    file is a plain image, several are one index.
+
+    \b
+    ocibuild pack hello.wasm
+    ocibuild pack hello.wasm -t localhost:5000/hello:1 --push
+    ocibuild pack app.wasm app-linux-amd64 app-linux-arm64 -t ghcr.io/me/app:1 --push
+    """
+    host = Reference.parse(tags[0]).registry if tags else None
+    with session(
+        host,
+        plain_http=plain_http,
+        insecure=insecure,
+        ca_file=ca_file,
+        username=username,
+        password_stdin=password_stdin,
+        quiet=quiet,
+    ) as current:
+        packed = pack(
+            *files,
+            tags=tags,
+            output=output,
+            push=push,
+            load=load,
+            dry_run=dry_run,
+            options=Options(**said),
+            session=current,
+            out=sys.stdout.buffer if output == "-" else None,
+        )
+    if iidfile:
+        atomic.write(Path(iidfile), packed.digest.encode())
+    if metadata_file:
+        atomic.write(Path(metadata_file), json.dumps(_document(packed, tags), indent=2).encode() + b"\n")
+    _report(packed, tags, as_json=as_json, quiet=quiet, to_stdout=output == "-")
+
+
+def _report(packed: Packed, tags: tuple[str, ...], *, as_json: bool, quiet: bool, to_stdout: bool) -> None:
+    if packed.dry is not None and not as_json:
+        for digest, length in packed.dry.sizes.items():
+            show.note(f"would write {digest}  {show.size(length)}")
+    for copied in packed.copied:
+        if not quiet:
+            show.note(
+                f"uploaded {show.size(copied.bytes_written)} in {len(copied.written)}, "
+                f"{len(copied.existed)} already there, {len(copied.mounted)} mounted"
+            )
+    if as_json and not to_stdout:
+        show.result_json(_document(packed, tags))
+    elif not to_stdout:
+        for reference in packed.references:
+            show.result(reference)
+
+
+def _document(packed: Packed, tags: tuple[str, ...]) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "references": list(packed.references),
+        "containerimage.digest": packed.digest,
+        "containerimage.descriptor": packed.descriptor.to_json(),
+        "image.name": ",".join(str(Reference.parse(tag)) for tag in tags),
+        "inputs": [
+            {"path": artifact.path, "kind": artifact.kind, "size": artifact.size} for artifact in packed.artifacts
+        ],
+    }
+    if packed.dry is not None:
+        document["blobs"] = [{"digest": str(digest), "size": length} for digest, length in packed.dry.sizes.items()]
+    if packed.copied:
+        document["pushed"] = [
+            {
+                "bytes": copied.bytes_written,
+                "written": len(copied.written),
+                "existed": len(copied.existed),
+                "mounted": len(copied.mounted),
+            }
+            for copied in packed.copied
+        ]
+    return document

@@ -1,0 +1,1 @@
+"""What an image is: plans, the shapes a program can be shipped in, and their assembly into a store."""

@@ -1,0 +1,152 @@
+"""Assembly: a plan becomes an image in a store. One pass over a program's bytes, the manifest last.
+
+Reading, the diff hash, encoding, the blob hash and writing go on side by side: blocks are encoded on the flow's cpu
+pool, at most `workers + 2` (never more than ten) in flight, and taken back in order. So the result cannot depend on
+the number of threads, and memory is flat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+
+from ocibuild.content import codec, tar
+from ocibuild.content.blob import BLOCK, Blob, Content, File, changed
+from ocibuild.content.flow import Event, Flow
+from ocibuild.errors import ContentError
+from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Layer, Plan, Raw, Written
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
+from ocibuild.spec.manifest import Index, Manifest
+from ocibuild.store.base import Ingests, Target
+
+_IN_FLIGHT = 10
+
+
+def assemble(plan: Plan, target: Target, flow: Flow) -> Descriptor:
+    """Write the image into `target`, which must be able to ingest, and return its root.
+
+    The root carries its platform (a single manifest's own). Equal layers are written once. Raises InputError where a
+    file is not what it was when it was planned, StoreError where the store cannot take it, Cancelled.
+    """
+    written: dict[Layer, Written] = {}
+    if isinstance(plan, ImagePlan):
+        return _image(plan, target, flow, written)
+    return _index(plan, target, flow, written)
+
+
+def _index(plan: IndexPlan, target: Target, flow: Flow, written: dict[Layer, Written]) -> Descriptor:
+    entries = tuple(_image(image, target, flow, written) for image in plan.images)
+    index = Index(entries, dict(plan.annotations))
+    return _push(Blob.of(index.media_type, index.to_bytes()), target, flow)
+
+
+def _image(plan: ImagePlan, target: Target, flow: Flow, written: dict[Layer, Written]) -> Descriptor:
+    layers = []
+    for layer in plan.layers:
+        if layer not in written:
+            written[layer] = _layer(layer, target, flow)
+        layers.append(written[layer])
+    config = Blob.of(plan.config.media_type, plan.config.write(layers))
+    _push(config, target, flow)
+    manifest = Manifest(
+        config=config.descriptor.with_annotations(dict(plan.config.annotations)),
+        layers=tuple(layer.descriptor for layer in layers),
+        annotations=dict(plan.annotations),
+    )
+    root = _push(Blob.of(manifest.media_type, manifest.to_bytes()), target, flow)
+    return root.with_platform(plan.platform).with_annotations(dict(plan.entry_annotations))
+
+
+def _push(blob: Blob, target: Target, flow: Flow) -> Descriptor:
+    target.push(blob, flow)
+    return blob.descriptor
+
+
+def _layer(layer: Layer, target: Target, flow: Flow) -> Written:
+    match layer:
+        case Files():
+            return _files(layer, target, flow)
+        case Raw():
+            return _raw(layer, target, flow)
+
+
+def _files(layer: Files, target: Target, flow: Flow) -> Written:
+    compressor = codec.parse(layer.compression)
+    total = tar.size(layer.entries, layer.mtime)
+    flow.observe(Event("note", text=f"layer of {total} bytes, {compressor.name}"))
+    diff, blob, size = hashlib.sha256(), hashlib.sha256(), 0
+    with _ingesting(target).sink() as sink:
+        blocks = _blocks(_stream(layer), compressor.block(total))
+        for encoded in _encoded(blocks, compressor, diff, flow):
+            flow.cancel.check()
+            blob.update(encoded)
+            size += len(encoded)
+            sink.write(encoded)
+        digest = Digest.from_hasher(blob)
+        sink.commit(digest, size)
+    return Written(Descriptor(compressor.media_type, digest, size), Digest.from_hasher(diff))
+
+
+def _raw(layer: Raw, target: Target, flow: Flow) -> Written:
+    hasher, size = hashlib.sha256(), 0
+    with _ingesting(target).sink() as sink:
+        for piece in _pieces(layer.content):
+            flow.cancel.check()
+            hasher.update(piece)
+            size += len(piece)
+            sink.write(piece)
+        digest = Digest.from_hasher(hasher)
+        sink.commit(digest, size)
+    return Written(Descriptor(layer.media_type, digest, size, dict(layer.annotations)), digest)
+
+
+def _ingesting(target: Target) -> Ingests:
+    if not isinstance(target, Ingests):
+        raise ContentError(f"{target.place} cannot take content whose digest is not known yet", code="cannot-ingest")
+    return target
+
+
+def _stream(layer: Files) -> Iterator[bytes]:
+    for content in tar.pieces(layer.entries, layer.mtime):
+        yield from _pieces(content)
+
+
+def _pieces(content: Content) -> Iterator[bytes]:
+    """The content in reads of BLOCK. Raises InputError (`input-changed`) where it is not as long as it was."""
+    seen = 0
+    with content.open() as stream:
+        while piece := stream.read(BLOCK):
+            seen += len(piece)
+            if content.size is not None and seen > content.size:
+                break
+            yield piece
+    if content.size is not None and seen != content.size:
+        raise changed(content.path if isinstance(content, File) else "content")
+
+
+def _blocks(pieces: Iterator[bytes], length: int) -> Iterator[bytes]:
+    """The same bytes, cut every `length`."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) >= length:
+            block = bytes(memoryview(held)[:length])
+            del held[:length]
+            yield block
+    if held:
+        yield bytes(held)
+
+
+def _encoded(blocks: Iterator[bytes], compressor: codec.Codec, diff: hashlib._Hash, flow: Flow) -> Iterator[bytes]:
+    limit = min(flow.workers + 2, _IN_FLIGHT)
+    pending: deque[Future[bytes]] = deque()
+    for block in blocks:
+        pending.append(flow.cpu.submit(compressor.encode, block))
+        diff.update(block)
+        if len(pending) >= limit:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()

@@ -1,0 +1,68 @@
+"""The shapes a program can be shipped in: one module a shape, each with the facts people choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ocibuild.errors import UsageError
+from ocibuild.image.plan import ImagePlan
+from ocibuild.image.shapes import artifact, compat, rawlayer, solo, tarball, wasm_to_oci
+from ocibuild.image.shapes.request import Request
+from ocibuild.spec import mediatype
+
+
+@dataclass(frozen=True)
+class Shape:
+    """`indexable`: may stand in an index beside other platforms. `files`: has a root file system to add files to."""
+
+    name: str
+    author: Callable[[Request], ImagePlan]
+    config_type: str
+    layer_type: str
+    indexable: bool
+    files: bool
+    wasm_only: bool
+    consumers: str
+
+
+SHAPES: dict[str, Shape] = {
+    shape.name: shape
+    for shape in (
+        Shape(
+            tarball.NAME, tarball.author, mediatype.CONFIG, mediatype.LAYER_GZIP, True, True, False,
+            "docker, containerd with runwasi, podman and CRI-O with crun, youki; natives: everything",
+        ),
+        Shape(
+            rawlayer.NAME, rawlayer.author, mediatype.CONFIG, mediatype.RUNWASI_LAYER, False, False, True,
+            "Kubernetes and containerd with runwasi's shims",
+        ),
+        Shape(
+            artifact.NAME, artifact.author, mediatype.WASM_CONFIG, mediatype.WASM_LAYER, False, False, True,
+            "wkg, wash and wasmCloud, spin, runwasi (the Pod gives the command)",
+        ),
+        Shape(
+            compat.NAME, compat.author, mediatype.CONFIG, mediatype.LAYER_GZIP, False, True, True,
+            "Istio and Envoy Gateway (WasmPlugin, EnvoyExtensionPolicy)",
+        ),
+        Shape(
+            solo.NAME, solo.author, mediatype.SOLO_CONFIG, mediatype.SOLO_LAYER, False, False, True,
+            "wasme; Istio and Envoy Gateway as their last choice",
+        ),
+        Shape(
+            wasm_to_oci.NAME, wasm_to_oci.author, mediatype.WASM_TO_OCI_CONFIG, mediatype.WASM_TO_OCI_LAYER,
+            False, False, True, "Kubewarden, wasm-to-oci, Krustlet",
+        ),
+    )
+}  # fmt: skip
+
+
+def shape(name: str) -> Shape:
+    """The shape of that name. Raises UsageError (`format-unknown`)."""
+    if name not in SHAPES:
+        raise UsageError(
+            f"format {name!r} is not known",
+            code="format-unknown",
+            hint=f"choose one of {', '.join(SHAPES)}; ocibuild formats explains them",
+        )
+    return SHAPES[name]

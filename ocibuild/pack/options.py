@@ -1,0 +1,92 @@
+"""Options: one dataclass that makes the command line's flags, the library's keyword arguments and the config file's keys.
+
+Each field carries its own help; `cli` reads it to build flags, `configfile` to read tables.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+Form = Literal["text", "switch", "list", "table"]
+
+
+@dataclass(frozen=True)
+class About:
+    """What a field is to a person: its flags, the form of its value, and one sentence."""
+
+    help: str
+    form: Form
+    metavar: str = ""
+    flags: tuple[str, ...] = ()
+
+
+def _text(help: str, metavar: str, *flags: str) -> Any:
+    return field(default=None, metadata={"about": About(help, "text", metavar, flags)})
+
+
+def _switch(help: str, *flags: str) -> Any:
+    return field(default=False, metadata={"about": About(help, "switch", "", flags)})
+
+
+def _list(help: str, metavar: str, *flags: str) -> Any:
+    return field(default=(), metadata={"about": About(help, "list", metavar, flags)})
+
+
+def _table(help: str, metavar: str, *flags: str) -> Any:
+    return field(default=(), metadata={"about": About(help, "table", metavar, flags)})
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be said about an image. Tables are held as `key=value` lines; everything is text until it is planned."""
+
+    format: str | None = _text(
+        "The shape to write; `ocibuild formats` lists them.  [default: image]", "SHAPE", "-f", "--format"
+    )
+    consumer: str | None = _text("Who will run it; chooses shape and platform.", "NAME", "--for")
+    platform: tuple[str, ...] = _list(
+        "The platform, where detection cannot know it (repeatable).", "OS/ARCH[/VARIANT]", "--platform"
+    )
+    also: tuple[str, ...] = _list(
+        "List the Wasm image under these platforms too (comma-separated).", "PLATFORM,…", "--also"
+    )
+    index: bool = _switch("Write an index even for a single platform.", "--index")
+    name: str | None = _text("The program's path in the image.", "PATH", "--name")
+    mode: str | None = _text("The program's mode, octal.  [default: 0755]", "MODE", "--mode")
+    entrypoint: str | None = _text(
+        "What is started: words as a shell splits them, or a JSON array.", "WORDS", "--entrypoint"
+    )
+    cmd: str | None = _text("Default arguments: words as a shell splits them, or a JSON array.", "WORDS", "--cmd")
+    env: tuple[str, ...] = _table("An environment variable (repeatable).", "KEY=VALUE", "-e", "--env")
+    label: tuple[str, ...] = _table("A label of the image config (repeatable).", "KEY=VALUE", "-l", "--label")
+    annotation: tuple[str, ...] = _table(
+        "An annotation (repeatable); manifest:, index: or descriptor: before the key says where.",
+        "[WHERE:]KEY=VALUE",
+        "--annotation",
+    )
+    user: str | None = _text(
+        "User and group the program runs as; numeric for Kubernetes' runAsNonRoot.", "UID[:GID]", "--user"
+    )
+    workdir: str | None = _text("The working directory.  [default: /]", "PATH", "--workdir")
+    expose: tuple[str, ...] = _list("A port it listens on (repeatable).", "PORT[/PROTOCOL]", "--expose")
+    volume: tuple[str, ...] = _list("A path meant for a volume (repeatable).", "PATH", "--volume")
+    stop_signal: str | None = _text("The signal that asks it to stop.", "SIGNAL", "--stop-signal")
+    author: str | None = _text("The image's author.", "NAME", "--author")
+    created: str | None = _text(
+        "Creation time, RFC 3339 or seconds.  [default: SOURCE_DATE_EPOCH, else 1970]", "TIME", "--created"
+    )
+    add: tuple[str, ...] = _list("A file or folder to add (repeatable).", "SRC:DEST[:MODE]", "--add")
+    ca_certs: bool = _switch("Add Mozilla's CA certificates.", "--ca-certs")
+    tzdata: bool = _switch("Add the time zone database.", "--tzdata")
+    nonroot: bool = _switch("Run as 65532:65532, with passwd and group entries, a home and /tmp.", "--nonroot")
+    compression: str | None = _text(
+        "gzip[:1-12], gzip-single[:1-12], zstd[:1-22] or none.  [default: gzip:1]", "NAME[:LEVEL]", "--compression"
+    )
+    git: bool = _switch("Annotate with git's revision, source and version.", "--git")
+    allow_dynamic: bool = _switch("Pack a dynamically linked binary all the same.", "--allow-dynamic")
+
+
+def about() -> dict[str, About]:
+    """Each field's name and what it is to a person, in order."""
+    return {entry.name: entry.metadata["about"] for entry in fields(Options)}
