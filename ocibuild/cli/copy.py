@@ -54,9 +54,9 @@ def copy_command(source: str, destination: str, as_json: bool, quiet: bool, **re
     Places are oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, docker://REFERENCE; without a prefix an existing
     path is a path, anything else a reference. @sha256:… behind one picks an image inside.
     """
+    to_stdout = places.parse(destination, writing=True).path == "-"
     host = host_of(destination, writing=True) or host_of(source)
     with session(host, quiet=quiet, **reach) as current:
-        out = sys.stdout.buffer if destination.endswith("-") else None
-        done = transfer.copy(source, destination, session=current, out=out)
-    if out is None or destination not in ("-", "oci-archive:-", "docker-archive:-"):
+        done = transfer.copy(source, destination, session=current, out=sys.stdout.buffer if to_stdout else None)
+    if not to_stdout:
         report((done,), as_json=as_json, quiet=quiet)
