@@ -1,0 +1,91 @@
+"""Origins: scheme, host and port. What may be sent where, and which redirects are followed. RFC 6454, RFC 3986.
+
+A registry may answer with another address for its bytes (object storage, a CDN). That address gets the bytes and never
+a credential; a step down from https, and a step from the public network into a private one, is refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+from ocibuild.errors import RegistryError
+
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a URL leads. Only equal origins share credentials."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @classmethod
+    def of(cls, url: str) -> Origin:
+        """Raises RegistryError (`location-refused`) for what is no http(s) URL, or names a user."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port or _PORTS.get(parts.scheme, 0)
+        except ValueError as error:
+            raise refused(url, "it is not a URL") from error
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise refused(url, "it is neither http nor https")
+        if parts.username is not None or parts.password is not None:
+            raise refused(url, "it carries a user name")
+        return cls(parts.scheme, parts.hostname, port)
+
+    @property
+    def netloc(self) -> str:
+        """host[:port] as registries and credential files write it; the port of the scheme is left out."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def is_private(self) -> bool:
+        """True for names and addresses of this machine or its own network."""
+        if self.host == "localhost" or self.host.endswith(".localhost"):
+            return True
+        try:
+            address = ipaddress.ip_address(self.host.partition("%")[0])
+        except ValueError:
+            return False
+        return not address.is_global
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.netloc}"
+
+
+def follow(url: str, location: str) -> str:
+    """The URL a Location header of `url`'s answer means. Its query is kept to the byte: it may be signed.
+
+    Raises RegistryError (`location-refused`).
+    """
+    target = urljoin(url, location)
+    here, there = Origin.of(url), Origin.of(target)
+    if here.scheme == "https" and there.scheme == "http":
+        if here.host != there.host:
+            raise refused(target, f"{here} is https and this is not")
+        # A registry that does not know of the TLS in front of it; the answer came from this very origin.
+        target, there = urlunsplit(urlsplit(target)._replace(scheme="https", netloc=here.netloc)), here
+    if there.is_private and not here.is_private:
+        raise refused(target, f"{here.host} is a public host and this is a private one")
+    return target
+
+
+def public(url: str) -> str:
+    """A URL for people: without query, fragment and user, where secrets stand."""
+    try:
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:
+        return "a malformed URL"
+
+
+def refused(url: str, why: str) -> RegistryError:
+    """The error for an address that nothing is sent to."""
+    return RegistryError(
+        f"the registry pointed to {public(url)[:300]}, which is refused: {why}", code="location-refused"
+    )

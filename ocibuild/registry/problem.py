@@ -1,0 +1,181 @@
+"""What went wrong, in words: a registry's refusals (distribution-spec "Error Codes") and the network's failures.
+
+Texts of strangers are cleaned of control characters and cut; queries of URLs, where signatures stand, are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+from requests import Response
+from requests.exceptions import ProxyError
+from urllib3.exceptions import ConnectTimeoutError
+from urllib3.exceptions import ProxyError as PoolProxyError
+from urllib3.exceptions import TimeoutError as PoolTimeoutError
+
+from ocibuild.errors import AuthorizationError, NetworkError, OcibuildError, RegistryError
+from ocibuild.registry.origin import Origin, public
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
+_QUERY = re.compile(r"(https?://[^\s\"'?#]+)[?#][^\s\"']*")
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Statuses that may be gone at the next try."""
+
+TRANSIENT = frozenset({"connection-lost", "connection-refused", "timeout", "dns-unavailable"})
+"""Codes of network errors that may be gone at the next try."""
+
+_CODES = {
+    "NAME_UNKNOWN": ("repository-unknown", "create the repository first, or check its name"),
+    "NAME_INVALID": ("repository-invalid", "this registry does not take such a name; check its rules for paths"),
+    "TAG_INVALID": ("tag-refused", "this registry does not take such a tag"),
+    "MANIFEST_INVALID": ("manifest-refused", "this registry may not know this kind of artifact; try --format image"),
+    "MANIFEST_BLOB_UNKNOWN": ("blob-unknown", "push again: the registry lost a blob it had accepted"),
+    "BLOB_UPLOAD_UNKNOWN": ("upload-lost", "push again: the registry forgot the upload"),
+    "DIGEST_INVALID": ("digest-mismatch", "the bytes changed on their way, or while they were read; push again"),
+    "SIZE_INVALID": ("size-mismatch", "the bytes changed on their way, or while they were read; push again"),
+    "UNSUPPORTED": ("unsupported", "this registry does not offer that operation"),
+    "TOOMANYREQUESTS": ("rate-limited", "wait a little, or log in: known users are given more"),
+}
+
+
+def clean(text: str, limit: int = 400) -> str:
+    """A stranger's text, fit for a terminal and without signed queries."""
+    return _QUERY.sub(r"\1", _CONTROL.sub(" ", text)).strip()[:limit]
+
+
+def named(response: Response) -> list[tuple[str, str]]:
+    """Code and message of every error the body lists; empty where the body is something else."""
+    try:
+        entries = json.loads(response.content)["errors"]
+        return [(str(entry.get("code", "")).upper(), _said(entry)) for entry in entries]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _said(entry: dict[str, Any]) -> str:
+    detail = entry.get("detail")
+    return clean(str(entry.get("message") or detail or ""))
+
+
+def refusal(response: Response, doing: str) -> OcibuildError:
+    """The error for an answer that is a no. `doing` continues "the registry refused": "to store sha256:…"."""
+    status, errors = response.status_code, named(response)
+    host = Origin.of(response.url).netloc
+    said = "; ".join(f"{code}: {text}" if text else code for code, text in errors) or _plain(response)
+    message = f"{host} refused {doing}: {status} {said}".rstrip()
+    if status in (401, 403):
+        code = "unauthorized" if status == 401 else "forbidden"
+        return AuthorizationError(message, code=code, hint=f"log in to {host} with an account that may do this")
+    for name, _ in errors:
+        if name in _CODES:
+            return RegistryError(message, code=_CODES[name][0], hint=_CODES[name][1])
+    code, hint = _by_status(status, said)
+    return RegistryError(message, code=code, hint=hint)
+
+
+def _by_status(status: int, said: str) -> tuple[str, str | None]:
+    if status == 400 and "https server" in said.lower():
+        return "https-expected", "this registry speaks https: leave --plain-http out"
+    if status == 404:
+        return "repository-unknown", "create the repository first, or check its name"
+    if status == 413:
+        return "too-large", "the registry, or a proxy before it, limits the size of what it takes"
+    if status == 429:
+        return "rate-limited", "wait a little, or log in: known users are given more"
+    if status in PASSING:
+        return "registry-failing", "the registry is in trouble; try again later"
+    return "registry-refused", None
+
+
+def _plain(response: Response) -> str:
+    text = response.content[:8192].decode(errors="replace")
+    if "html" in response.headers.get("Content-Type", ""):
+        title = _TITLE.search(text)
+        text = title[1] if title else ""
+    return clean(text, 200) or clean(response.reason or "", 100)
+
+
+def stranger(response: Response, wanted: str) -> RegistryError:
+    """The error for a success that is not a registry's: a login page, a captive portal."""
+    kind = clean(response.headers.get("Content-Type", "no type"), 80)
+    return RegistryError(
+        f"{public(response.url)} answered with {kind} where {wanted} was expected: {_plain(response)}".rstrip(": "),
+        code="not-a-registry",
+        hint="check the host; a proxy or a login page may stand before the registry",
+    )
+
+
+def unreachable(error: BaseException, url: str) -> NetworkError:
+    """The error for no answer at all, told by what lies at the bottom of requests' and urllib3's wrappings."""
+    origin = Origin.of(url)
+    chain = list(_causes(error))
+    if found := _find(chain, ProxyError, PoolProxyError):
+        return _network(
+            "proxy-failed", f"the proxy for {origin} failed", "check HTTPS_PROXY and NO_PROXY", _bottom(found)
+        )
+    if isinstance(found := _find(chain, socket.gaierror), socket.gaierror):
+        passing = found.errno == socket.EAI_AGAIN
+        return _network(
+            "dns-unavailable" if passing else "dns-failed", f"the host {origin.host} was not found", _NAME_HINT
+        )
+    if isinstance(found := _find(chain, ssl.SSLCertVerificationError), ssl.SSLCertVerificationError):
+        why = clean(found.verify_message or str(found))
+        return _network("tls-untrusted", f"the certificate of {origin.netloc} is not trusted: {why}", _CERTIFICATE_HINT)
+    if found := _find(chain, ssl.SSLError):
+        return _tls(str(found), origin)
+    if _find(chain, ConnectionRefusedError):
+        return _network("connection-refused", f"nothing listens on {origin.netloc}", _refused_hint(origin))
+    if _find(chain, ConnectTimeoutError, TimeoutError, PoolTimeoutError):
+        return _network(
+            "timeout", f"{origin.netloc} gave no answer in time", "try again; check the network, the proxy, the port"
+        )
+    return _network("connection-lost", f"the connection to {origin.netloc} broke", "try again", _bottom(error))
+
+
+_NAME_HINT = "check the spelling; behind a proxy, set HTTPS_PROXY"
+_CERTIFICATE_HINT = "give the authority with --ca-file (or SSL_CERT_FILE); --insecure accepts any certificate"
+
+
+def _tls(text: str, origin: Origin) -> NetworkError:
+    if any(mark in text.upper().replace(" ", "_") for mark in ("WRONG_VERSION_NUMBER", "RECORD_LAYER", "HTTP_REQUEST")):
+        return _network(
+            "tls-expected", f"{origin.netloc} does not speak TLS", "if it speaks plain HTTP, use --plain-http"
+        )
+    return _network("tls-failed", f"no TLS with {origin.netloc}: {clean(text, 200)}", None)
+
+
+def _refused_hint(origin: Origin) -> str:
+    return "start the registry, or check host and port" if origin.is_private else "check host and port"
+
+
+def _network(code: str, message: str, hint: str | None, why: str = "") -> NetworkError:
+    return NetworkError(f"{message}: {why}" if why else message, code=code, hint=hint)
+
+
+def _bottom(error: BaseException) -> str:
+    *_, last = _causes(error)
+    text = last.strerror if isinstance(last, OSError) and last.strerror else str(last)
+    return clean(str(text), 160)
+
+
+def _find(chain: list[BaseException], *kinds: type[BaseException]) -> BaseException | None:
+    return next((error for error in chain if isinstance(error, kinds)), None)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    pending: list[Any] = [error]
+    while pending:
+        current = pending.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        pending += [getattr(current, "reason", None), *current.args, current.__cause__, current.__context__]

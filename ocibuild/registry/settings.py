@@ -1,0 +1,57 @@
+"""What a registry client is told from outside; it asks the machine for nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ocibuild import __version__
+from ocibuild.registry.credentials import Credential
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds. No wait in this room is without one.
+
+    `connect` is for one address of a host, `write` for one block of 256 KiB, `reply` for the first and every further
+    byte of an answer, `commit` for the answer to a large upload: registries on object storage copy before they answer.
+    """
+
+    connect: float = 10
+    write: float = 60
+    reply: float = 60
+    commit: float = 600
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How refusals that may pass are met: `attempts` in all, pauses from `first` seconds doubling up to `longest`.
+
+    A Retry-After up to `asked` seconds is obeyed; a longer one ends the attempt with an error that names it.
+    """
+
+    attempts: int = 4
+    first: float = 0.25
+    longest: float = 8
+    asked: float = 60
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`plain_http` None means http for loopback hosts and https for all others. `insecure` accepts any certificate.
+
+    `ca_file` holds authorities in PEM, added to the system's. `credentials` are explicit ones by registry host, so that
+    none can reach another. `environ` and `home` say where credentials, proxies and certificates are found.
+    """
+
+    plain_http: bool | None = None
+    insecure: bool = False
+    ca_file: str | None = None
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    home: Path | None = None
+    timeouts: Timeouts = Timeouts()
+    patience: Patience = Patience()
+    user_agent: str = f"ocibuild/{__version__}"
+    connections: int = 16

@@ -1,0 +1,185 @@
+"""A repository of a registry as a store: what `copy` reads from and writes to.
+
+Importing this costs nothing; requests and oras come in with the first request.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager
+from functools import cached_property
+from io import BytesIO
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from ocibuild.content.blob import Blob
+from ocibuild.content.flow import Cancel, Event, Flow
+from ocibuild.content.verify import read_verified
+from ocibuild.errors import ContentError, NotFoundError, RegistryError
+from ocibuild.registry.settings import Settings
+from ocibuild.spec import jsonform, mediatype
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
+from ocibuild.spec.reference import Reference, is_tag
+from ocibuild.store.base import Pushed, Source
+
+if TYPE_CHECKING:
+    from ocibuild.registry.client import Client
+    from ocibuild.registry.transport import Transport, Watch
+
+_KEPT = 32
+
+
+class RegistryStore:
+    """Source and Target over one repository; safe for many threads.
+
+    `cancel` ends what is under way in calls that have no flow of their own: give it the flow's.
+    Every method raises NetworkError, AuthorizationError, RegistryError and Cancelled besides what its protocol says.
+    """
+
+    def __init__(self, reference: Reference, settings: Settings | None = None, cancel: Cancel | None = None) -> None:
+        self.reference = reference
+        self.settings = settings or Settings()
+        self._cancel = cancel or Cancel()
+        self._lock = threading.Lock()
+        self._manifests: dict[Digest, bytes] = {}
+        self._sessions: dict[Digest, str] = {}
+
+    @property
+    def place(self) -> str:
+        """host/repository, as every command accepts it."""
+        return self.reference.name
+
+    @property
+    def repository(self) -> str:
+        """The repository's name within the registry."""
+        return self.reference.repository
+
+    @cached_property
+    def client(self) -> Client:
+        """The oras registry below."""
+        from ocibuild.registry.client import Client
+
+        return Client.of(self.reference, self.settings, self._watch)
+
+    @cached_property
+    def _watch(self) -> Watch:
+        from ocibuild.registry.transport import Watch
+
+        return Watch(self._cancel)
+
+    @property
+    def _transport(self) -> Transport:
+        client = self.client
+        return client.transport(f"{client.prefix}://{self.reference.api_host}")
+
+    # Source
+
+    def resolve(self, name: str = "") -> Descriptor:
+        """What a tag or digest stands for, "" for the reference's own. Raises NotFoundError, ContentError."""
+        from ocibuild.registry import download
+
+        target = name or self.reference.target
+        if found := download.look(self._transport, self.repository, target, self._watch):
+            return found
+        descriptor, data = download.manifest(self._transport, self.repository, target, self._watch)
+        self._keep(descriptor, data)
+        return descriptor
+
+    def exists(self, descriptor: Descriptor) -> bool:
+        """True when the registry answers for it, with this size."""
+        from ocibuild.registry import download
+
+        return download.exists(self._transport, self.repository, descriptor, self._watch)
+
+    def open(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """The content from `offset` on; verified while read from the start. Raises NotFoundError, ContentError."""
+        from ocibuild.registry import download
+
+        kept = self._manifests.get(descriptor.digest)
+        if kept is not None:
+            return BytesIO(kept[offset:])
+        return download.blob(self._transport, self.repository, descriptor, offset, self._watch)
+
+    # Target
+
+    def push(self, blob: Blob, flow: Flow) -> Pushed:
+        """Send what the registry does not have. Raises ContentError when the bytes are not the descriptor's."""
+        from ocibuild.registry import download, upload
+        from ocibuild.registry.transport import Watch
+
+        descriptor, watch = blob.descriptor, Watch.of(flow)
+        is_node = mediatype.is_node(descriptor.media_type)
+        data = _whole(blob) if is_node else b""
+        if is_node:
+            self._keep(descriptor, data)
+        session = self._sessions.pop(descriptor.digest, None)
+        if download.exists(self._transport, self.repository, descriptor, watch):
+            return Pushed.EXISTED
+        if is_node:
+            upload.manifest(self._transport, self.repository, descriptor.digest, descriptor, data, watch)
+            flow.observe(Event("start", descriptor))
+            flow.observe(Event("advance", descriptor, descriptor.size))
+        else:
+            upload.blob(self._transport, self.repository, blob, flow, session)
+        return Pushed.WRITTEN
+
+    def tag(self, descriptor: Descriptor, name: str | None) -> None:
+        """Point a tag at a manifest that is there; nothing is sent where it already does. None: nothing to do."""
+        from ocibuild.registry import download, upload
+
+        if name is None:
+            return  # a registry finds it by its digest
+        if not is_tag(name):
+            raise RegistryError(f"{name[:140]!r} is no tag", code="tag-refused", hint="a tag is letters, digits, . _ -")
+        found = download.look(self._transport, self.repository, name, self._watch)
+        if found is not None and found.digest == descriptor.digest:
+            return
+        data = self._manifests.get(descriptor.digest)
+        if data is None:
+            data = download.manifest(self._transport, self.repository, descriptor.digest, self._watch)[1]
+        upload.manifest(self._transport, self.repository, name, descriptor, data, self._watch)
+
+    def mount(self, descriptor: Descriptor, source: Source) -> bool:
+        """Take a blob over from another repository of this registry. False when it must be pushed."""
+        from ocibuild.registry import upload
+
+        if not isinstance(source, RegistryStore) or mediatype.is_node(descriptor.media_type):
+            return False
+        if source.reference.registry != self.reference.registry or source.repository == self.repository:
+            return False
+        try:
+            session = upload.mount(self._transport, self.repository, descriptor.digest, source.repository, self._watch)
+        except (RegistryError, NotFoundError):
+            return False  # a mount is a favour: pushing says what is really wrong
+        if session is not None:
+            self._sessions[descriptor.digest] = session
+        return session is None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        # Blobs that were sent stay: without a tag nobody sees them, and the next push finds them there.
+        if "client" in self.__dict__:
+            self.client.close()
+
+    def _keep(self, descriptor: Descriptor, data: bytes) -> None:
+        with self._lock:
+            self._manifests[descriptor.digest] = data
+            while len(self._manifests) > _KEPT:
+                del self._manifests[next(iter(self._manifests))]
+
+
+def _whole(blob: Blob) -> bytes:
+    """A manifest's bytes, verified, at most 4 MiB."""
+    descriptor = blob.descriptor
+    if descriptor.size > jsonform.MAX_DOCUMENT:
+        raise ContentError(
+            f"manifest {descriptor.digest} has {descriptor.size} bytes; registries take {jsonform.MAX_DOCUMENT}",
+            code="document-too-large",
+        )
+    with blob.content.open() as stream:
+        return read_verified(stream, descriptor)

@@ -1,0 +1,201 @@
+"""Connections that can be called off. A flag does not wake a thread that waits in send or recv; its socket's end does.
+
+The thread that makes a call holds a `Wire`; every connection used on its behalf reports to it. Cancelling shuts the
+socket down, at which the blocked system call returns at once.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from requests.models import PreparedRequest
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+
+from ocibuild.content.flow import Cancel
+
+BLOCK = 256 * 1024
+"""Bytes urllib3 reads from a body and sends in one go: large enough to be fast, small enough to time."""
+
+_SLICE = 0.1
+
+
+class Wire:
+    """The socket a call is on now, by a duplicate: TLS takes the original over, the duplicate stays ours."""
+
+    def __init__(self, cancel: Cancel, connect: float = 10) -> None:
+        self.cancel = cancel
+        self.connect = connect
+        self._socket: socket.socket | None = None
+
+    def hold(self, sock: socket.socket) -> None:
+        """From now on `cut` means this socket. Raises Cancelled when it comes too late."""
+        self.release()
+        self._socket = sock.dup()
+        self.cancel.check()
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """While inside, connections this thread makes or takes from a pool report here."""
+        token = _wire.set(self)
+        try:
+            yield
+        finally:
+            _wire.reset(token)
+
+    def cut(self) -> None:
+        """End whatever waits on the socket."""
+        held = self._socket
+        if held is not None:
+            with suppress(OSError):  # it may be gone already
+                held.shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        """The call is over; the connection may live on in its pool."""
+        held, self._socket = self._socket, None
+        if held is not None:
+            held.close()
+
+
+_wire: ContextVar[Wire | None] = ContextVar("wire", default=None)
+
+
+@contextmanager
+def wired(cancel: Cancel, connect: float) -> Iterator[Wire]:
+    """A wire that is cut when `cancel` is set, and released at the end. Raises Cancelled if it already is."""
+    wire = Wire(cancel, connect)
+    try:
+        with cancel.closing(wire.cut):
+            yield wire
+    finally:
+        wire.release()
+
+
+def dial(host: str, port: int, seconds: float, options: Any, wire: Wire | None) -> socket.socket:
+    """A connected socket: each address of `host` in turn for `seconds`, in slices so as to be called off.
+
+    Raises OSError: socket.gaierror for a name nobody knows, TimeoutError, or the last address's refusal.
+    """
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options or ():
+                sock.setsockopt(*option)
+            _connect(sock, address, seconds, wire)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+    raise failure or OSError(f"{host} has no address")
+
+
+def _connect(sock: socket.socket, address: Any, seconds: float, wire: Wire | None) -> None:
+    sock.setblocking(False)
+    with suppress(BlockingIOError):
+        sock.connect(address)
+    deadline = time.monotonic() + seconds
+    with selectors.DefaultSelector() as selector:
+        selector.register(sock, selectors.EVENT_WRITE)
+        while not selector.select(_SLICE):
+            if wire:
+                wire.cancel.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError("connect timed out")
+    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(code, "connect failed")  # OSError becomes ConnectionRefusedError and its like by the number
+
+
+class _Reporting(HTTPConnection):
+    """urllib3's connection, dialled by us, with its socket shown to the wire of the thread that uses it."""
+
+    def _new_conn(self) -> socket.socket:
+        wire = _wire.get()
+        seconds = wire.connect if wire else 10.0
+        try:
+            sock = dial(self._dns_host, self.port or self.default_port, seconds, self.socket_options, wire)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"{self.host} did not answer within {seconds:g} s") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"{error}") from error
+        # While sending, urllib3's connect timeout is the one that counts: it is ours for one block.
+        sock.settimeout(self.timeout if isinstance(self.timeout, int | float) else None)
+        if wire:
+            wire.hold(sock)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        wire = _wire.get()
+        if wire and self.sock is not None:
+            wire.hold(self.sock)  # a connection out of the pool
+        super().request(*args, **kwargs)
+
+
+class _PlainConnection(_Reporting):
+    pass
+
+
+class _SecureConnection(_Reporting, HTTPSConnection):
+    def connect(self) -> None:
+        super().connect()
+        # Without verification urllib3 would warn at every request; the person has asked for it in so many words.
+        self.is_verified = True
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _SecurePool(HTTPSConnectionPool):
+    ConnectionCls = _SecureConnection
+
+
+class Adapter(HTTPAdapter):
+    """requests' way to urllib3 with one TLS context for all, blocks of 256 KiB, and connections that report.
+
+    requests would otherwise add certifi's authorities to any context and parse them anew for every connection.
+    """
+
+    def __init__(self, tls: Callable[[], ssl.SSLContext], connections: int) -> None:
+        self._tls = tls
+        super().__init__(pool_connections=8, pool_maxsize=connections, pool_block=False, max_retries=0)
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
+        """As requests has it, with our pools."""
+        super().init_poolmanager(connections, maxsize, block, blocksize=BLOCK, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """As requests has it, with our pools."""
+        if proxy.lower().startswith("https:"):
+            kwargs["proxy_ssl_context"] = self._tls()
+        manager = super().proxy_manager_for(proxy, blocksize=BLOCK, **kwargs)
+        manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+        return manager
+
+    def build_connection_pool_key_attributes(
+        self, request: PreparedRequest, verify: bool | str, cert: Any = None
+    ) -> Any:  # typeshed's names for its two dictionaries are private
+        """The pool's key, with our context in the place of requests' own."""
+        where, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        if where["scheme"] != "https":
+            return where, {}
+        context = self._tls()
+        return where, {"ssl_context": context, "cert_reqs": context.verify_mode}
+
+    def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:
+        """Nothing: the context knows what to verify."""
