@@ -1,3 +1,116 @@
-"""ocibuild: OCI images from Wasm modules and static binaries, without a daemon."""
+"""ocibuild: OCI images from Wasm modules and static binaries, without a daemon.
+
+The verbs of the command line are functions here, and print nothing:
+
+    import ocibuild
+
+    packed = ocibuild.pack("hello.wasm", tags=["localhost:5000/hello:1"], push=True)
+    packed.digest
+
+Names are loaded when they are first used, so `import ocibuild` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ocibuild.api.joining import join
+    from ocibuild.api.pack import Packed, pack
+    from ocibuild.api.session import Session
+    from ocibuild.api.transfer import Transferred, copy, push
+    from ocibuild.binary.artifact import Artifact
+    from ocibuild.errors import (
+        AuthorizationError,
+        Cancelled,
+        ContentError,
+        FindingsError,
+        InputError,
+        NetworkError,
+        NotFoundError,
+        OcibuildError,
+        RegistryError,
+        StoreError,
+        ToolError,
+        UsageError,
+    )
+    from ocibuild.pack.options import Options
+    from ocibuild.spec.descriptor import Descriptor
+    from ocibuild.spec.digest import Digest
+    from ocibuild.spec.platform import Platform
+    from ocibuild.spec.reference import Reference
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Artifact",
+    "AuthorizationError",
+    "Cancelled",
+    "ContentError",
+    "Descriptor",
+    "Digest",
+    "FindingsError",
+    "InputError",
+    "NetworkError",
+    "NotFoundError",
+    "OcibuildError",
+    "Options",
+    "Packed",
+    "Platform",
+    "Reference",
+    "RegistryError",
+    "Session",
+    "StoreError",
+    "ToolError",
+    "Transferred",
+    "UsageError",
+    "copy",
+    "join",
+    "pack",
+    "push",
+]
+
+_HOMES = {
+    "Artifact": "binary.artifact",
+    "Descriptor": "spec.descriptor",
+    "Digest": "spec.digest",
+    "Options": "pack.options",
+    "Packed": "api.pack",
+    "Platform": "spec.platform",
+    "Reference": "spec.reference",
+    "Session": "api.session",
+    "Transferred": "api.transfer",
+    "copy": "api.transfer",
+    "join": "api.joining",
+    "pack": "api.pack",
+    "push": "api.transfer",
+}
+
+
+class _Front(ModuleType):
+    """The package as a person sees it: `ocibuild.pack` is the verb, always.
+
+    There is a room of that name as well, and Python would bind it over the verb as soon as anything is imported from
+    it; `from ocibuild.pack import options` finds it all the same.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'ocibuild' has no attribute {name!r}", name=name, obj=self)
+        from importlib import import_module
+
+        value = getattr(import_module(f"ocibuild.{_HOMES.get(name, 'errors')}"), name)
+        super().__setattr__(name, value)
+        return value
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *__all__})
+
+
+sys.modules[__name__].__class__ = _Front
