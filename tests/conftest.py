@@ -1,0 +1,66 @@
+"""Real parts: programs that PyPI does not bring. A missing one fails the run in CI, and is named at the end elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", derandomize=True, deadline=None, max_examples=100)
+settings.register_profile("deep", deadline=None, max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+MISSING = pytest.StashKey[Counter[str]]()
+_WORKER_KEY = "missing_parts"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[MISSING] = Counter()
+
+
+@pytest.fixture
+def part(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """`part("skopeo")` is the program's path; where it is missing the test fails in CI and is skipped elsewhere."""
+
+    def find(name: str) -> str:
+        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+        if found:
+            return found
+        request.config.stash[MISSING][name] += 1
+        if os.environ.get("CI"):
+            pytest.fail(f"the real part {name} is missing; scripts/parts installs it")
+        pytest.skip(f"the real part {name} is missing")
+
+    return find
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """What a worker of pytest-xdist missed, the whole run missed."""
+    output = getattr(node, "workeroutput", {})
+    node.config.stash[MISSING].update(output.get(_WORKER_KEY, {}))  # type: ignore[attr-defined]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_WORKER_KEY] = dict(session.config.stash[MISSING])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    missing = config.stash[MISSING]
+    if missing:
+        named = ", ".join(f"{name} ({count} tests)" for name, count in sorted(missing.items()))
+        terminalreporter.write_line(f"real parts missing: {named}; scripts/e2e installs them and runs these tests")
+
+
+@pytest.fixture(autouse=True)
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a developer's shell says must not reach a digest or a registry under test."""
+    for name in ("SOURCE_DATE_EPOCH", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    yield
