@@ -74,14 +74,15 @@ class Incoming:
             if durable:
                 os.fsync(self._stream.fileno())
             self._stream.close()
-            self._stream = None
             os.replace(self.path, final)
+        self._stream = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._stream is not None:
-            self._stream.close()
+            with suppress(OSError):
+                self._stream.close()
             with suppress(OSError):
                 os.unlink(self.path)
 
@@ -117,6 +118,15 @@ class FolderLock:
             with translated(self._folder):
                 self._descriptor = os.open(self._folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         return _flock(self._descriptor, mode, wait)
+
+    def is_current(self) -> bool:
+        """False where the folder that was locked is no longer the one of that name: another removed it meanwhile."""
+        if self._descriptor is None:
+            return True
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._folder))
+        except OSError:
+            return False
 
     def release(self) -> None:
         """Let go. Nothing happens where it is not held."""

@@ -8,6 +8,7 @@ RFC 1952 section 2.2 (members), RFC 8878 section 3 (frames).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
@@ -144,7 +145,7 @@ def parse(text: str) -> Codec:
     default, lowest, highest = known
     level = default
     if colon:
-        if not level_text.isdecimal() or not lowest <= int(level_text) <= highest:
+        if not re.fullmatch(r"[0-9]{1,2}", level_text) or not lowest <= int(level_text) <= highest:
             raise UsageError(
                 f"{name} has levels {lowest} to {highest}, not {level_text!r}",
                 code="compression-invalid",

@@ -55,9 +55,31 @@ def checked_path(path: str) -> str:
             code="path-invalid",
             hint="give the file another name in the image: SRC:/other-name",
         )
+    if not _is_text(clean):
+        raise UsageError(
+            f"{path!r} is not UTF-8, and every reader would guess another name",
+            code="path-invalid",
+            hint="rename the file",
+        )
     if any(ord(character) < 32 or ord(character) == 127 for character in clean):
         raise UsageError(f"{path!r} has a control character in it", code="path-invalid", hint="rename the file")
     return clean
+
+
+def _is_text(name: str) -> bool:
+    # The operating system's names are bytes; Python keeps what is no UTF-8 in them as lone surrogates.
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in name)
+
+
+def checked_target(path: str, target: str) -> str:
+    """What the symbolic link at `path` points to, as it is. Raises UsageError (`path-invalid`) unless it is text."""
+    if not target or not _is_text(target) or "\0" in target:
+        raise UsageError(
+            f"the symbolic link {path!r} leads to {target!r}, which is not UTF-8",
+            code="path-invalid",
+            hint="make the link anew",
+        )
+    return target
 
 
 def with_parents(entries: Iterable[Entry]) -> list[Entry]:
@@ -71,16 +93,24 @@ def with_parents(entries: Iterable[Entry]) -> list[Entry]:
         for depth in range(1, len(parts)):
             parent = "/".join(parts[:depth])
             if parent in files:
-                raise UsageError(f"{parent} is a file and a folder in one image", code="path-duplicate")
+                raise _both(parent)
             done.setdefault(parent, folders.get(parent) or Entry(parent, "dir", 0o755))
         if entry.path in done:
-            if entry.kind == "dir":
+            if entry.kind == "dir" and entry.path not in files:
                 continue
+            if entry.path in folders:
+                raise _both(entry.path)
             raise UsageError(
                 f"two files want to be /{entry.path} in the image", code="path-duplicate", hint="give one another place"
             )
         done[entry.path] = entry
     return list(done.values())
+
+
+def _both(path: str) -> UsageError:
+    return UsageError(
+        f"/{path} is a file and a folder in one image", code="path-duplicate", hint="give one another place"
+    )
 
 
 def size(entries: Iterable[Entry], mtime: int = 0) -> int:

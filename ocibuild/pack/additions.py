@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from ocibuild.pack.options import Options
 NONROOT = 65532
 """The uid and gid of the user `nonroot` in Google's and Chainguard's images, which cluster policies know."""
 
+_OCTAL = re.compile(r"0{0,4}[0-7]{1,4}")
 _PASSWD = f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/sbin/nologin\n"
 _GROUP = f"root:x:0:\nnonroot:x:{NONROOT}:\n"
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
@@ -43,13 +45,9 @@ def entries(options: Options) -> tuple[Entry, ...]:
 
 def parse_mode(text: str) -> int:
     """An octal mode. Raises UsageError (`mode-invalid`)."""
-    try:
-        mode = int(text, 8)
-    except ValueError:
-        mode = -1
-    if not 0 <= mode <= 0o7777:
+    if not _OCTAL.fullmatch(text):
         raise UsageError(f"mode {text!r} is not octal digits up to 7777", code="mode-invalid", hint="for example 0755")
-    return mode
+    return int(text, 8)
 
 
 def _added(text: str) -> Iterator[Entry]:
@@ -86,7 +84,7 @@ def _tree(path: Path, destination: str, mode: int | None) -> Iterator[Entry]:
     try:
         status = path.lstat() if path.is_symlink() and destination else path.stat()
         if stat.S_ISLNK(status.st_mode):
-            yield Entry(destination, "symlink", 0o777, target=os.readlink(path))
+            yield Entry(destination, "symlink", 0o777, target=tar.checked_target(destination, os.readlink(path)))
         elif stat.S_ISDIR(status.st_mode):
             if destination:
                 yield Entry(destination, "dir", 0o755)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -209,7 +210,7 @@ def _words(text: str | None, flag: str) -> tuple[str, ...]:
 
 def _port(text: str) -> str:
     number, _, protocol = text.partition("/")
-    if not number.isdecimal() or not 0 < int(number) < 65536 or (protocol or "tcp") not in _PROTOCOLS:
+    if not re.fullmatch(r"[0-9]{1,5}", number) or not 0 < int(number) < 65536 or (protocol or "tcp") not in _PROTOCOLS:
         raise UsageError(
             f"--expose {text!r} is not PORT[/PROTOCOL]", code="port-invalid", hint="for example 8080 or 53/udp"
         )
@@ -230,6 +231,8 @@ def _said(options: Options, where: str) -> dict[str, str]:
         key, value = _pair(text, "annotation")
         prefix, colon, rest = key.partition(":")
         prefixed = bool(colon) and prefix in ("manifest", "index", "descriptor")
+        if prefixed and not rest:
+            raise UsageError(f"--annotation {text!r} names no key", code="pair-invalid", hint=f"write {key}KEY=VALUE")
         if prefix == where and prefixed:
             said[rest] = value
         elif not prefixed and where != "descriptor":
@@ -257,4 +260,5 @@ def parse_created(text: str) -> int:
 
 def rfc3339(epoch: int) -> str:
     """`1970-01-01T00:00:00Z` for 0."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # Not strftime: some C libraries write the year 999 in three digits.
+    return datetime.fromtimestamp(epoch, UTC).replace(tzinfo=None).isoformat() + "Z"

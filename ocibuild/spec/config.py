@@ -123,7 +123,7 @@ class ImageConfig:
                 {"os": "", "architecture": "", **{k: v for k, v in reader.document.items() if k in _PLATFORM}}, what
             ),
             process=Process.from_json(reader.object("config", {}), reader.path("config")),
-            diff_ids=tuple(Digest(text) for text in rootfs.strings("diff_ids")),
+            diff_ids=tuple(rootfs.digests("diff_ids")),
             history=tuple(
                 _history(entry, f"{what}.history[{n}]") for n, entry in enumerate(reader.array("history", []))
             ),

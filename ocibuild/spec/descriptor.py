@@ -80,7 +80,7 @@ class Descriptor:
         platform = reader.object("platform", None)
         return cls(
             media_type=media_type,
-            digest=Digest(reader.string("digest")),
+            digest=reader.digest("digest"),
             size=reader.integer("size"),
             annotations=dict(reader.string_map("annotations")),
             platform=Platform.from_json(platform, reader.path("platform")) if platform is not None else None,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from ocibuild.errors import ContentError
+from ocibuild.spec.digest import Digest
 
 MAX_DOCUMENT = 4 * 1024 * 1024
 """Bytes of the largest manifest that is read; registries are asked to accept at least this much (distribution-spec)."""
@@ -70,8 +71,9 @@ def _depth(data: bytes) -> int:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"duplicate name {next(n for n in names if names.count(n) > 1)!r}")
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise ValueError(f"duplicate name {twice[:160]!r}")
     return document
 
 
@@ -89,6 +91,13 @@ def _kind(value: Any) -> str:
         float: "a number",
     }
     return "null" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _digest(text: str, at: str) -> Digest:
+    try:
+        return Digest(text)
+    except ContentError as error:
+        raise ContentError(f"{at}: {error.message}", code=error.code, hint=error.hint) from None
 
 
 class Reader:
@@ -154,6 +163,14 @@ class Reader:
                 at = f"{self.path(name)}[{position}]"
                 raise ContentError(f"{at} is {_kind(value)}, expected a string", code="document-invalid")
         return values
+
+    def digest(self, name: str) -> Digest:
+        """A digest. Raises ContentError (`digest-invalid`) with the member's path too."""
+        return _digest(self.string(name), self.path(name))
+
+    def digests(self, name: str) -> list[Digest]:
+        """An array of digests; absent and null are the empty one."""
+        return [_digest(text, f"{self.path(name)}[{n}]") for n, text in enumerate(self.strings(name))]
 
     def string_map(self, name: str) -> dict[str, str]:
         """An object whose values are strings; absent and null are the empty one."""

@@ -81,13 +81,15 @@ class Index:
         return jsonform.dump(document)
 
 
-def parse(data: bytes, media_type: str, what: str = "manifest") -> Manifest | Index:
-    """Read the document that a descriptor of `media_type` points at.
+def parse(
+    data: bytes, media_type: str, what: str = "manifest", limit: int = jsonform.MAX_DOCUMENT
+) -> Manifest | Index:
+    """Read the document that a descriptor of `media_type` points at, up to `limit` bytes of it.
 
     Raises ContentError: `json-invalid`, `document-invalid`, and `media-type-mismatch` where the body's own mediaType,
     or its shape, contradicts the descriptor's (distribution-spec asks clients to refuse that).
     """
-    reader = Reader(jsonform.load(data, what), what)
+    reader = Reader(jsonform.load(data, what, limit), what)
     version = reader.integer("schemaVersion")
     if version != 2:
         raise ContentError(f"{what} has schemaVersion {version}; only 2 is read", code="document-invalid")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ocibuild.errors import UsageError
@@ -70,12 +70,14 @@ class Platform:
         return cls(os, architecture, variant or implied)._canonical()
 
     def _canonical(self) -> Platform:
-        # containerd's normal form: v8 is what arm64 means, v1 what amd64 means, v7 what arm means.
+        # containerd's normal form: v8 is what arm64 means, v1 what amd64 means, v7 what arm means; 7 is written v7.
+        if self.architecture in ("arm", "arm64") and self.variant.isdigit():
+            return replace(self, variant=f"v{self.variant}")._canonical()
         default = {"arm64": "v8", "amd64": "v1"}.get(self.architecture)
         if self.variant and self.variant == default:
-            return Platform(self.os, self.architecture, "", self.os_version, self.os_features)
+            return replace(self, variant="")
         if self.architecture == "arm" and not self.variant:
-            return Platform(self.os, self.architecture, "v7", self.os_version, self.os_features)
+            return replace(self, variant="v7")
         return self
 
     @property

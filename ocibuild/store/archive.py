@@ -26,6 +26,7 @@ from ocibuild.spec import annotation, jsonform, layout, mediatype
 from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest, parse
+from ocibuild.store import names
 from ocibuild.store.base import Pushed, Sink, Source, fetch
 from ocibuild.store.graph import node, walk
 from ocibuild.store.layout import LayoutStore
@@ -134,7 +135,7 @@ def _docker_manifest(source: Source, roots: Sequence[tuple[str | None, Descripto
         manifest = node(source, roots[0][1])
         reason = _not_loadable(source, manifest)
         if not reason and isinstance(manifest, Manifest):
-            names = [
+            tags = [
                 root.annotations[annotation.CONTAINERD_NAME]
                 for _, root in roots
                 if annotation.CONTAINERD_NAME in root.annotations
@@ -143,7 +144,7 @@ def _docker_manifest(source: Source, roots: Sequence[tuple[str | None, Descripto
                 [
                     {
                         "Config": layout.blob_path(manifest.config.digest),
-                        "RepoTags": names,
+                        "RepoTags": tags,
                         "Layers": [layout.blob_path(layer.digest) for layer in manifest.layers],
                     }
                 ]
@@ -192,7 +193,7 @@ class ArchiveReader:
             stream.seek(offset)
             data = stream.read(min(size, _INDEX_LIMIT))
         try:
-            document = parse(data, mediatype.INDEX, layout.INDEX_FILE)
+            document = parse(data, mediatype.INDEX, layout.INDEX_FILE, _INDEX_LIMIT)
         except ContentError as error:
             raise StoreError(f"{self._path}: {error.message}", code="archive-invalid") from error
         assert isinstance(document, Index)
@@ -205,16 +206,7 @@ class ArchiveReader:
 
     def resolve(self, name: str) -> Descriptor:
         """See Source."""
-        roots = list(self.roots())
-        if not name and len({d.digest for _, d in roots}) == 1:
-            return roots[-1][1]
-        named = [d for tag, d in roots if name in (tag, d.annotations.get(annotation.CONTAINERD_NAME), str(d.digest))]
-        if name and named:
-            return named[-1]
-        raise NotFoundError(
-            f"{self._path} has no image {name!r}" if name else f"{self._path} holds {len(roots)} images: say which",
-            hint=f"it has {', '.join(sorted(tag or str(d.digest) for tag, d in roots)[:8]) or 'nothing'}",
-        )
+        return names.find(self, name)
 
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""

@@ -20,13 +20,15 @@ from ocibuild.content.blob import BLOCK, Blob
 from ocibuild.content.flow import Flow
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, NotFoundError, StoreError
-from ocibuild.spec import annotation, jsonform, layout, mediatype
+from ocibuild.spec import annotation, layout, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, parse
+from ocibuild.store import names
 from ocibuild.store.base import Pushed
 
 _INDEX_LIMIT = 64 * 1024 * 1024
+_ATTEMPTS = 100
 
 
 class LayoutStore:
@@ -57,8 +59,7 @@ class LayoutStore:
     def _parsed(self, data: bytes) -> Index:
         try:
             # image-layout.md lets index.json leave its media type out; parse takes the described one then.
-            jsonform.load(data, layout.INDEX_FILE, _INDEX_LIMIT)
-            document = parse(data, mediatype.INDEX, layout.INDEX_FILE)
+            document = parse(data, mediatype.INDEX, layout.INDEX_FILE, _INDEX_LIMIT)
         except ContentError as error:
             raise StoreError(f"{self.path}: {error.message}", code="layout-invalid") from error
         assert isinstance(document, Index)
@@ -79,38 +80,7 @@ class LayoutStore:
 
     def resolve(self, name: str) -> Descriptor:
         """See Source: a tag, a full reference, a digest, or nothing where there is one root only."""
-        roots = list(self.roots())
-        if name:
-            named = [
-                d for tag, d in roots if name in (tag, d.annotations.get(annotation.CONTAINERD_NAME), str(d.digest))
-            ]
-            if named:
-                return named[-1]
-            if name.startswith(("sha256:", "sha512:")):
-                return self._inner(Digest(name), [d for _, d in roots])
-        elif len({d.digest for _, d in roots}) == 1:
-            return roots[-1][1]
-        raise self._unresolved(name, roots)
-
-    def _inner(self, digest: Digest, roots: list[Descriptor]) -> Descriptor:
-        from ocibuild.store.graph import walk
-
-        for root in roots:
-            for descriptor in walk(self, root):
-                if descriptor.digest == digest:
-                    return descriptor
-        raise NotFoundError(f"{self.path} has no image {digest}")
-
-    def _unresolved(self, name: str, roots: list[tuple[str | None, Descriptor]]) -> NotFoundError:
-        names = sorted({tag or str(d.digest) for tag, d in roots})
-        have = ", ".join(names[:8]) + (" …" if len(names) > 8 else "") if names else "nothing"
-        if name:
-            return NotFoundError(f"{self.path} has no image {name!r}", hint=f"it has {have}")
-        if not names:
-            return NotFoundError(f"{self.path} is an empty layout")
-        return NotFoundError(
-            f"{self.path} holds several images", code="ambiguous", hint=f"say which: oci:{self.path}:TAG, one of {have}"
-        )
+        return names.find(self, name)
 
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""
@@ -155,18 +125,38 @@ class LayoutStore:
                 code="not-a-layout",
                 hint="choose a new folder, or an OCI layout, with -o",
             )
-        for folder in (self.path, self.path / layout.BLOBS, self.path / layout.BLOBS / "sha256"):
-            self._make(folder)
-        if self._lock.acquire("exclusive", wait=False):
-            self._sweep()
-        self._lock.acquire("shared")
         self._before = self._index_bytes()
+        try:
+            self._enter()
+        except BaseException:
+            self._roll_back()
+            self._lock.release()
+            raise
         return self
+
+    def _enter(self) -> None:
+        # Another writer that rolls back takes the folders it made away, perhaps from under our feet: begin again then.
+        blobs = self.path / layout.BLOBS
+        for attempt in range(_ATTEMPTS):
+            try:
+                for folder in (*reversed(_missing(self.path)), blobs, blobs / "sha256"):
+                    self._make(folder)
+                if self._lock.acquire("exclusive", wait=False) and self._lock.is_current():
+                    self._sweep()
+                self._lock.acquire("shared")
+                if self._lock.is_current():
+                    self._before = self._index_bytes()
+                    return
+            except StoreError as error:
+                if not isinstance(error.__cause__, FileNotFoundError) or attempt == _ATTEMPTS - 1:
+                    raise
+            self._lock.release()
+        raise StoreError(f"{self.path} is removed again and again by another program", code="not-writable")
 
     def _make(self, folder: Path) -> None:
         with atomic.translated(folder):
             try:
-                folder.mkdir(parents=folder == self.path)
+                folder.mkdir()
             except FileExistsError:
                 return
         self._made.append(folder)
@@ -217,6 +207,9 @@ class LayoutStore:
                 self._commit()
             else:
                 self._roll_back()
+        except BaseException:
+            self._roll_back()
+            raise
         finally:
             self._lock.release()
 
@@ -227,6 +220,7 @@ class LayoutStore:
             header = self.path / layout.HEADER_FILE
             if not header.exists():
                 atomic.write(header, layout.HEADER_BYTES)
+                self._written.append(header)
             data = self._index_bytes()
             before = self._parsed(data) if data is not None else Index(())
             entries = list(before.manifests)
@@ -246,8 +240,6 @@ class LayoutStore:
                 return
             for path in self._written:
                 path.unlink(missing_ok=True)
-            if self.path in self._made:
-                (self.path / layout.HEADER_FILE).unlink(missing_ok=True)
             for folder in reversed(self._made):
                 folder.rmdir()
 
@@ -271,6 +263,11 @@ class _LayoutSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._incoming.__exit__(kind, error, trace)
+
+
+def _missing(path: Path) -> list[Path]:
+    """`path` and the folders it stands in, as far as they are not there; the lowest first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
 
 
 def _foreign(path: Path) -> bool:

@@ -15,6 +15,7 @@ from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import NotFoundError
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
+from ocibuild.store import names
 from ocibuild.store.base import Pushed
 
 
@@ -28,13 +29,11 @@ class MemoryStore:
         self._names: list[tuple[str | None, Descriptor]] = []
         self._keep_limit = keep_limit
         self._lock = threading.Lock()
+        self._before: tuple[dict[Digest, bytes], dict[Digest, int], list[tuple[str | None, Descriptor]]] = ({}, {}, [])
 
     def resolve(self, name: str) -> Descriptor:
         """See Source."""
-        wanted = [d for known, d in self._names if name in (known, str(d.digest)) or not name]
-        if not wanted:
-            raise NotFoundError(f"{self.place} has nothing under {name or 'any name'!r}")
-        return wanted[-1]
+        return names.find(self, name)
 
     def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
         """See Roots."""
@@ -48,7 +47,7 @@ class MemoryStore:
         """See Source."""
         data = self.blobs.get(descriptor.digest)
         if data is None:
-            raise NotFoundError(f"{self.place} does not have {descriptor.digest}")
+            raise NotFoundError(f"{self.place} does not have {descriptor.digest}", code="blob-missing")
         if offset:
             return io.BytesIO(data[offset:])
         return cast(AbstractContextManager[BinaryIO], VerifyReader(io.BytesIO(data), descriptor, self.place))
@@ -90,12 +89,14 @@ class MemoryStore:
         return self._keep_limit
 
     def __enter__(self) -> Self:
+        self._before = dict(self.blobs), dict(self.sizes), list(self._names)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        if kind is not None:
+            self.blobs, self.sizes, self._names = self._before
 
 
 class _MemorySink:

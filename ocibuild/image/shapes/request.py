@@ -10,7 +10,7 @@ from ocibuild.content import tar
 from ocibuild.content.blob import Content, File
 from ocibuild.content.tar import Entry
 from ocibuild.image.plan import Files, Pairs
-from ocibuild.spec.config import History, Process
+from ocibuild.spec.config import DEFAULT_PATH, History, Process
 from ocibuild.spec.platform import Platform
 
 COMMENT = "buildkit.dockerfile.v0"
@@ -55,7 +55,7 @@ class Request:
         process = self.process
         copied = " ".join((f"COPY {self.name.rpartition('/')[2]} /{self.name}", *self.extras_created_by, "# buildkit"))
         said = [
-            *_each("ENV", process.env[1:]),
+            *_each("ENV", [pair for pair in process.env if pair != f"PATH={DEFAULT_PATH}"]),
             *_each("LABEL", [f"{key}={value}" for key, value in process.labels.items()]),
             *([f"USER {process.user}"] if process.user else []),
             *([f"WORKDIR {process.working_dir}"] if process.working_dir not in ("", "/") else []),

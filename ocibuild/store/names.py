@@ -1,0 +1,55 @@
+"""Names: what a tag, a full reference, a digest or nothing stands for in a store that lists its roots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ocibuild.errors import NotFoundError
+from ocibuild.spec import annotation
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
+from ocibuild.store.base import Roots, Source
+from ocibuild.store.graph import walk
+
+_LISTED = 8
+
+
+class Listed(Source, Roots, Protocol):
+    """A source that lists its roots."""
+
+
+def find(store: Listed, name: str) -> Descriptor:
+    """The root under `name`, the only root where `name` is empty, or what a digest points at anywhere below a root.
+
+    Raises NotFoundError: `not-found`, and `ambiguous` where `name` is empty and the store holds several images.
+    """
+    roots = list(store.roots())
+    if not name and len({root.digest for _, root in roots}) == 1:
+        return roots[-1][1]
+    named = [root for tag, root in roots if name and name in _called(tag, root)]
+    if named:
+        return named[-1]
+    if name.startswith(("sha256:", "sha512:")):
+        digest = Digest(name)
+        for _, root in roots:
+            for descriptor in walk(store, root):
+                if descriptor.digest == digest:
+                    return descriptor
+    raise _unresolved(store.place, name, roots)
+
+
+def _called(tag: str | None, root: Descriptor) -> tuple[str | None, ...]:
+    return tag, root.annotations.get(annotation.CONTAINERD_NAME), str(root.digest)
+
+
+def _unresolved(place: str, name: str, roots: Sequence[tuple[str | None, Descriptor]]) -> NotFoundError:
+    names = sorted({tag or str(root.digest) for tag, root in roots})
+    if not names:
+        return NotFoundError(f"{place} holds no image")
+    have = ", ".join(names[:_LISTED]) + (" …" if len(names) > _LISTED else "")
+    if name:
+        return NotFoundError(f"{place} has no image {name!r}", hint=f"it has {have}")
+    return NotFoundError(
+        f"{place} holds several images", code="ambiguous", hint=f"say which, as in {place}@sha256:…; it has {have}"
+    )
