@@ -50,7 +50,9 @@ def is_made(final: Path, lock: Path) -> bool:
 def install(python: Path, lock: Path) -> None:
     """pip, with every file's hash checked. Its output is shown where it fails."""
     command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r", lock]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1800)
+    result = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=1800
+    )
     if result.returncode:
         print(result.stdout, file=sys.stderr)
         raise SystemExit("the packages could not be installed; is there a network, or a mirror in pip's settings?")

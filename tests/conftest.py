@@ -1,11 +1,11 @@
-"""Real parts: programs that PyPI does not bring. A missing one fails the run in CI, and is named at the end elsewhere."""
+"""Real parts: programs that PyPI does not bring. A missing one fails in CI, and is named at the end elsewhere."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import settings
@@ -59,8 +59,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(autouse=True)
-def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer's shell says must not reach a digest or a registry under test."""
     for name in ("SOURCE_DATE_EPOCH", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"):
         monkeypatch.delenv(name, raising=False)
-    yield

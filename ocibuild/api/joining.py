@@ -30,11 +30,10 @@ def join(*references: str, tag: str, session: Session | None = None) -> Transfer
     found = [session.found(places.parse(text)) for text in references]
     if not found:
         raise UsageError("index needs images to join", code="usage", hint="ocibuild index REF… -t REGISTRY/NAME:TAG")
-    entries: dict[Descriptor, Source] = {}
-    for (store, root), text in zip(found, references, strict=True):
-        for entry in _entries(store, root, text):
-            entries[entry] = store
-    ordered = tuple(sorted(entries, key=_rank))
+    entries = [
+        entry for (store, root), text in zip(found, references, strict=True) for entry in _entries(store, root, text)
+    ]
+    ordered = tuple(sorted({(entry.digest, entry.platform): entry for entry in entries}.values(), key=_rank))
     _refuse_doubles(ordered)
     made = Blob.of(mediatype.INDEX, Index(ordered).to_bytes())
     destination = places.parse(tag, writing=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ocibuild.ambient import Ambient
 from ocibuild.api.pack import pack
 from ocibuild.api.session import Session
 from ocibuild.api.transfer import copy
-from ocibuild.ambient import Ambient
 from ocibuild.errors import InputError, StoreError, UsageError
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.store.base import fetch
