@@ -75,7 +75,7 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
             raise problem.refusal(response, "the request without naming a way to log in")
         self._schemes[origin] = chosen
         if chosen.scheme == "bearer":
-            return self._bearer(origin, chosen, scopes, sent, ask)
+            return self._bearer(origin, chosen, scopes, sent, ask, chosen.parameters.get("scope", ""))
         credential = self._credential(origin, scopes)
         if credential is None or not credential.basic:
             raise self._nobody(origin)
@@ -116,22 +116,24 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
         with self._guard:
             return self._locks[key]
 
-    def _bearer(self, origin: Origin, chosen: Challenge, scopes: Scopes, sent: str | None, ask: Ask) -> str:
+    def _bearer(
+        self, origin: Origin, chosen: Challenge, scopes: Scopes, sent: str | None, ask: Ask, offered: str = ""
+    ) -> str:
         key = (origin, scopes)
         with self._lock(key):  # the other threads wait for the one that fetches, and use what it got
             token = self._tokens.get(key)
             if token is None or token.until <= self._clock() or f"Bearer {token.value}" == sent:
-                token = self._fetch(origin, chosen, scopes, ask)
+                token = self._fetch(origin, chosen, scopes, offered, ask)
                 self._tokens[key] = token
         return f"Bearer {token.value}"
 
-    def _fetch(self, origin: Origin, chosen: Challenge, scopes: Scopes, ask: Ask) -> Token:
+    def _fetch(self, origin: Origin, chosen: Challenge, scopes: Scopes, offered: str, ask: Ask) -> Token:
         credential = self._credential(origin, scopes)
         if credential and credential.registry_token:
             return Token(credential.registry_token, self._clock() + _LONGEST)
         realm = _checked_realm(chosen.parameters.get("realm", ""), origin)
         fields = [("service", service)] if (service := chosen.parameters.get("service")) else []
-        wanted = sorted(scopes | _concerning(chosen.parameters.get("scope", ""), scopes))
+        wanted = sorted(scopes | _concerning(offered, scopes))
         started = self._clock()
         if credential and credential.identity_token:
             response = self._trade(realm, fields, wanted, credential, ask)

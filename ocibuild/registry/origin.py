@@ -63,7 +63,10 @@ def follow(url: str, location: str) -> str:
 
     Raises RegistryError (`location-refused`).
     """
-    target = urljoin(url, location)
+    try:
+        target = urljoin(url, location)
+    except ValueError as error:
+        raise refused(location, "it is not a URL") from error
     here, there = Origin.of(url), Origin.of(target)
     if here.scheme == "https" and there.scheme == "http":
         if here.host != there.host:

@@ -40,7 +40,7 @@ class Wire:
     def hold(self, sock: socket.socket) -> None:
         """From now on `cut` means this socket. Raises Cancelled when it comes too late."""
         self.release()
-        self._socket = sock.dup()
+        self._socket = socket.socket(fileno=socket.dup(sock.fileno()))  # SSLSocket.dup refuses
         self.cancel.check()
 
     @contextmanager
