@@ -212,11 +212,12 @@ def _concerning(offered: str, scopes: Scopes) -> set[str]:
 
 
 def _checked_realm(realm: str, origin: Origin) -> str:
-    """A realm that may be told credentials: https, or http inside the private network the registry is in."""
+    """A realm that may be told credentials: https, or http where the registry is http too, and near."""
     there = Origin.of(realm)
     if there == origin:
         return realm
-    if there.scheme != "https" and not (origin.scheme == "http" and there.is_private and origin.is_private):
+    is_near = there.host == origin.host or (there.is_private and origin.is_private)
+    if there.scheme != "https" and not (origin.scheme == "http" and is_near):
         raise _realm_refused(realm, "it is not https")
     if there.is_private and not origin.is_private:
         raise _realm_refused(realm, f"{origin.host} is a public host and this is a private one")

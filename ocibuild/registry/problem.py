@@ -23,6 +23,7 @@ from ocibuild.registry.origin import Origin, public
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 _QUERY = re.compile(r"(https?://[^\s\"'?#]+)[?#][^\s\"']*")
+_USER = re.compile(r"://[^\s/@]+@")
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -46,8 +47,9 @@ _CODES = {
 
 
 def clean(text: str, limit: int = 400) -> str:
-    """A stranger's text, fit for a terminal and without signed queries."""
-    return _QUERY.sub(r"\1", _CONTROL.sub(" ", text)).strip()[:limit]
+    """A stranger's text, fit for a terminal, without signed queries and passwords in URLs."""
+    text = _USER.sub("://", _CONTROL.sub(" ", text))
+    return _QUERY.sub(r"\1", text).strip()[:limit]
 
 
 def named(response: Response) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from ocibuild import __version__
 from ocibuild.registry.credentials import Credential
 
+__all__ = ["Credential", "Patience", "Settings", "Timeouts"]
+
 
 @dataclass(frozen=True)
 class Timeouts:

@@ -79,6 +79,11 @@ class Transport:
         self._session = session
         self._auth = auth
 
+    @property
+    def attempts(self) -> int:
+        """How often something is tried in all."""
+        return self.settings.patience.attempts
+
     def send(self, call: Call, watch: Watch) -> Response:
         """The final answer, its body read unless it is to be streamed.
 
@@ -107,7 +112,7 @@ class Transport:
             else:
                 if last or response.status_code not in problem.PASSING:
                     return response
-                pause, why = self._asked(response, number), f"{self.origin.netloc} answered {response.status_code}"
+                pause, why = self.asked(response, number), f"{self.origin.netloc} answered {response.status_code}"
                 response.close()
             watch.note(f"{why}; trying again")
             watch.cancel.wait(pause)
@@ -119,7 +124,8 @@ class Transport:
         seconds: float = min(patience.first * 2 ** (number - 1), patience.longest)
         return seconds * random.uniform(0.8, 1.2)
 
-    def _asked(self, response: Response, number: int) -> float:
+    def asked(self, response: Response, number: int) -> float:
+        """Seconds an answer asks to wait, else `pause`. Raises RegistryError (`rate-limited`) beyond our patience."""
         seconds = retry_after(response.headers)
         if seconds is None:
             return self.pause(number)

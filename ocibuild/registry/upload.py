@@ -6,14 +6,16 @@ all the same, so the registry is asked before anything is sent again.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from urllib.parse import quote
 
 from requests import Response
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Event, Flow
-from ocibuild.errors import ContentError, NetworkError, RegistryError
+from ocibuild.errors import ContentError, NetworkError, OcibuildError, RegistryError
 from ocibuild.registry import download, problem
 from ocibuild.registry.origin import Origin, follow
 from ocibuild.registry.stream import Counter, outgoing
@@ -24,8 +26,8 @@ from ocibuild.spec.digest import Digest
 
 _OCTETS = "application/octet-stream"
 _LARGE = 100 * 1024 * 1024
-_AGAIN = problem.PASSING | {400, 404, 416}
-"""Statuses of a PUT after which a new upload may do: trouble, damage on the way, a session that was forgotten."""
+_ONCE_MORE = frozenset({400, 404, 416})
+"""Statuses of a PUT that a second upload may better: damage on the way, a session that was forgotten."""
 
 
 def start(transport: Transport, repository: str, watch: Watch) -> str:
@@ -52,61 +54,71 @@ def mount(transport: Transport, repository: str, digest: Digest, source: str, wa
     return _location(response, f"an upload to {repository}")
 
 
+@dataclass(frozen=True)
+class _Failure:
+    """A PUT that may do better the next time: after `pause` seconds, and until attempt `last`."""
+
+    error: OcibuildError
+    pause: float
+    last: int
+
+
 def blob(transport: Transport, repository: str, content: Blob, flow: Flow, session: str | None = None) -> None:
     """Send a blob that the registry does not have; `session` is an upload already opened.
 
     Raises ContentError when the content is not the descriptor's, RegistryError, AuthorizationError, NetworkError,
     Cancelled.
     """
-    watch, patience = Watch.of(flow), transport.settings.patience
-    advance = partial(Event, "advance", content.descriptor)
-    counter = Counter(lambda amount: flow.observe(advance(amount)))
+    watch = Watch.of(flow)
+    counter = Counter(lambda amount: flow.observe(Event("advance", content.descriptor, amount)))
     flow.observe(Event("start", content.descriptor))
-    for number in range(1, patience.attempts + 1):
-        failure = _attempt(transport, repository, content, watch, counter, session)
-        if failure is None:
+    for number in count(1):
+        url = session or start(transport, repository, watch)
+        failure = _attempt(transport, repository, content, watch, counter, url, number)
+        if failure is None or _arrived(transport, repository, content.descriptor, watch):
             return
-        if _arrived(transport, repository, content.descriptor, watch):
-            return
-        if number == patience.attempts or not _may_pass(failure):
-            raise failure
+        if number >= failure.last:
+            raise failure.error
         session = None
-        watch.note(f"{failure.message}; sending {content.descriptor.digest.short} again")
-        flow.cancel.wait(transport.pause(number))
+        watch.note(f"{failure.error.message}; sending {content.descriptor.digest.short} again")
+        flow.cancel.wait(failure.pause)
 
 
 def _attempt(
-    transport: Transport, repository: str, content: Blob, watch: Watch, counter: Counter, session: str | None
-) -> RegistryError | NetworkError | None:
-    """One upload; what it failed with, where another may do better."""
+    transport: Transport, repository: str, content: Blob, watch: Watch, counter: Counter, session: str, number: int
+) -> _Failure | None:
+    """One PUT of the whole; raises what another would not better."""
+    digest = content.descriptor.digest
+    try:
+        response = transport.send(_put(transport, repository, content, watch, counter, session), watch)
+    except NetworkError as error:
+        if error.code not in problem.TRANSIENT:
+            raise
+        # A silence has cost a long wait already; it is given one more chance.
+        return _Failure(error, transport.pause(number), 2 if error.code == "timeout" else transport.attempts)
+    if response.status_code in (200, 201, 202, 204):
+        _confirmed(response, digest)
+        return None
+    refused = problem.refusal(response, f"to store {digest} in {repository}")
+    if response.status_code in problem.PASSING:
+        return _Failure(refused, transport.asked(response, number), transport.attempts)
+    if response.status_code in _ONCE_MORE:
+        return _Failure(refused, transport.pause(number), 2)
+    raise refused
+
+
+def _put(transport: Transport, repository: str, content: Blob, watch: Watch, counter: Counter, session: str) -> Call:
     digest, size = content.descriptor.digest, content.descriptor.size
-    # The address may be signed: the digest is put behind it, and nothing before is touched.
-    opened = session or start(transport, repository, watch)
-    url = f"{opened}{'&' if '?' in opened else '?'}digest={quote(digest, safe='')}"
-    call = Call(
+    return Call(
         "PUT",
-        url,
+        # The address may be signed: the digest is put behind it, and nothing before is touched.
+        f"{session}{'&' if '?' in session else '?'}digest={quote(digest, safe='')}",
         {"Content-Type": _OCTETS},
         partial(outgoing, content, watch.cancel, counter) if size else b"",
         scopes=frozenset({f"repository:{repository}:pull,push"}),
         reply=transport.settings.timeouts.commit if size > _LARGE else None,
         once=True,
     )
-    try:
-        response = transport.send(call, watch)
-    except NetworkError as error:
-        return error
-    if response.status_code in (200, 201, 202, 204):
-        _confirmed(response, digest)
-        return None
-    failure = problem.refusal(response, f"to store {digest} in {repository}")
-    if isinstance(failure, RegistryError) and response.status_code in _AGAIN:
-        return failure
-    raise failure
-
-
-def _may_pass(failure: RegistryError | NetworkError) -> bool:
-    return isinstance(failure, RegistryError) or failure.code in problem.TRANSIENT
 
 
 def _arrived(transport: Transport, repository: str, descriptor: Descriptor, watch: Watch) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import selectors
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -36,11 +37,13 @@ class Wire:
         self.cancel = cancel
         self.connect = connect
         self._socket: socket.socket | None = None
+        self._lock = threading.Lock()  # a descriptor that was closed may be another's by the time it is cut
 
     def hold(self, sock: socket.socket) -> None:
         """From now on `cut` means this socket. Raises Cancelled when it comes too late."""
         self.release()
-        self._socket = socket.socket(fileno=socket.dup(sock.fileno()))  # SSLSocket.dup refuses
+        with self._lock:
+            self._socket = socket.socket(fileno=socket.dup(sock.fileno()))  # SSLSocket.dup refuses
         self.cancel.check()
 
     @contextmanager
@@ -54,16 +57,16 @@ class Wire:
 
     def cut(self) -> None:
         """End whatever waits on the socket."""
-        held = self._socket
-        if held is not None:
-            with suppress(OSError):  # it may be gone already
-                held.shutdown(socket.SHUT_RDWR)
+        with self._lock, suppress(OSError):  # it may be gone already
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
         """The call is over; the connection may live on in its pool."""
-        held, self._socket = self._socket, None
-        if held is not None:
-            held.close()
+        with self._lock:
+            held, self._socket = self._socket, None
+            if held is not None:
+                held.close()
 
 
 _wire: ContextVar[Wire | None] = ContextVar("wire", default=None)

@@ -119,6 +119,61 @@ def test_an_uploaded_session_that_is_forgotten_is_opened_again():
         assert len(server.requests("POST")) == 2
 
 
+def test_a_put_that_asks_to_wait_is_given_the_time():
+    answers = [Answer(503, {"Retry-After": "1"}), Answer(201)]
+    with Scripted({**MISSING, **STARTED, PUT: answers}) as server:
+        started = time.monotonic()
+        assert push(server) is Pushed.WRITTEN
+    assert 1 <= time.monotonic() - started < 3
+
+
+def test_bytes_the_registry_finds_damaged_are_sent_once_more_and_no_oftener():
+    body = b'{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match"}]}'
+    with Scripted({**MISSING, **STARTED, PUT: Answer(400, body=body)}) as server:
+        with pytest.raises(RegistryError) as caught:
+            push(server)
+        assert len(server.requests("PUT")) == 2
+    assert caught.value.code == "digest-mismatch"
+
+
+# Names and proxies.
+
+
+@pytest.mark.parametrize(
+    "number, code, looks", [(socket.EAI_NONAME, "dns-failed", 1), (socket.EAI_AGAIN, "dns-unavailable", QUICK.attempts)]
+)
+def test_a_host_nobody_knows(monkeypatch, number, code, looks):
+    asked = []
+
+    def lookup(host, port, **more):
+        asked.append(host)
+        raise socket.gaierror(number, "no")
+
+    monkeypatch.setattr(socket, "getaddrinfo", lookup)
+    with pytest.raises(NetworkError) as caught:
+        RegistryStore(Reference.parse("r.example/a:1"), Settings(patience=QUICK)).exists(BLOB.descriptor)
+    assert caught.value.code == code
+    assert asked == ["r.example"] * looks
+
+
+def test_a_plain_proxy_is_asked_for_the_whole_address():
+    with Scripted({"HEAD http://r.example/v2/a/blobs/.*": Answer(200, {"Content-Length": "1000000"})}) as proxy:
+        settings = Settings(
+            plain_http=True, patience=QUICK, environ={"http_proxy": proxy.url, "NO_PROXY": "other.example"}
+        )
+        assert RegistryStore(Reference.parse("r.example/a:1"), settings).exists(BLOB.descriptor)
+        assert proxy.seen[0].headers["host"] == "r.example"
+
+
+def test_a_proxy_that_refuses_is_named_and_its_password_is_not():
+    with Scripted({}) as proxy:
+        environ = {"HTTPS_PROXY": f"http://ada:{SECRET}@{proxy.host}"}
+        with pytest.raises(NetworkError) as caught:
+            RegistryStore(Reference.parse("r.example/a:1"), Settings(patience=QUICK, environ=environ)).resolve()
+    assert caught.value.code == "proxy-failed"
+    assert SECRET not in repr(caught.value)
+
+
 # Refusals, in words.
 
 
@@ -283,9 +338,9 @@ def test_a_redirect_without_end():
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://example.com/x", "http://user:pw@example.com/"])
 def test_addresses_that_nothing_is_sent_to(location):
-    with Scripted({**MISSING, "POST .*": Answer(202, {"Location": location})}) as server:
-        with pytest.raises(RegistryError) as caught:
-            push(server)
+    script = {**MISSING, "POST .*": Answer(202, {"Location": location})}
+    with Scripted(script) as server, pytest.raises(RegistryError) as caught:
+        push(server)
     assert caught.value.code == "location-refused"
 
 
@@ -419,9 +474,9 @@ def test_sha512_is_checked_by_sha512():
 
 
 def test_ranges_ignored_are_skipped_by_us():
-    with Scripted({"GET .*": Answer(200, body=BLOB.content.data)}) as server:
-        with store(server).open(BLOB.descriptor, 999_990) as stream:
-            assert stream.read(100) == BLOB.content.data[-10:]
+    script = {"GET .*": Answer(200, body=BLOB.content.data)}
+    with Scripted(script) as server, store(server).open(BLOB.descriptor, 999_990) as stream:
+        assert stream.read(100) == BLOB.content.data[-10:]
 
 
 def test_a_wrong_range_is_refused():
