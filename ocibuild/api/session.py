@@ -59,7 +59,7 @@ class Session:
             environ=self.surroundings.environ,
             home=self.surroundings.home,
         )
-        return RegistryStore(reference, settings)
+        return RegistryStore(reference, settings, self.cancel)
 
     def source(self, place: Place) -> Source:
         """Open any place for reading."""
