@@ -18,7 +18,7 @@ from ocibuild.content.flow import Flow
 from ocibuild.errors import UsageError
 from ocibuild.image.assemble import assemble
 from ocibuild.image.plan import Plan
-from ocibuild.pack import additions, git, naming
+from ocibuild.pack import additions, configfile, git, naming
 from ocibuild.pack.options import Options
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
@@ -55,6 +55,8 @@ def pack(
     push: bool = False,
     load: str | None = None,
     dry_run: bool = False,
+    config: str | os.PathLike[str] | None = None,
+    target: str | None = None,
     options: Options | None = None,
     session: Session | None = None,
     out: BinaryIO | None = None,
@@ -63,16 +65,18 @@ def pack(
     """Pack programs (`FILE` or `FILE=PLATFORM`) into one image.
 
     Without `output`, `push` or `load` the image goes into the layout `NAME.oci` in the current folder. `tags` are
-    registry references; with `push` each is pushed. `load` names an engine: docker, podman or containerd. Keyword
-    arguments are fields of Options and go over `options`. Raises InputError, UsageError, StoreError, RegistryError,
+    registry references; with `push` each is pushed. `load` names an engine: docker, podman or containerd. `config` is
+    an ocibuild.toml whose `target` gives what is not said here: files, tags and options. Keyword arguments are fields
+    of Options and go over `options`. Raises InputError, UsageError, StoreError, RegistryError,
     NetworkError, ToolError; nothing half-written stays behind.
     """
     session = session or Session()
-    chosen = with_said(options or Options(), said)
-    references = [Reference.parse(tag) for tag in tags]
+    asked = configfile.asked(config, target, files, tags, options or Options())
+    chosen = with_said(asked.options, said)
+    references = [Reference.parse(tag) for tag in asked.tags]
     if push and not references:
         raise UsageError("--push needs to know where", code="usage", hint="add -t REGISTRY/NAME:TAG")
-    inputs = [_look(str(os.fspath(file)), chosen) for file in files]
+    inputs = [_look(file, chosen) for file in asked.files]
     made = make_plan(inputs, chosen, _context(chosen, inputs, session))
     artifacts = tuple(entry.artifact for entry in inputs)
     if dry_run:

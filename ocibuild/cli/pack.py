@@ -14,6 +14,7 @@ from ocibuild.api.pack import Packed, pack
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.content import atomic
+from ocibuild.pack import configfile
 from ocibuild.pack.options import Options, about
 from ocibuild.spec.reference import Reference
 
@@ -42,6 +43,8 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--push", is_flag=True, help="Push to every --tag.")
 @click.option("--load", metavar="ENGINE", help="Load into docker, podman or containerd.")
 @click.option("--dry-run", is_flag=True, help="Print what would be written, with digests.")
+@click.option("--config", metavar="FILE", help="Read files, tags and options from ocibuild.toml; flags go over it.")
+@click.option("--target", metavar="NAME", help="The target of the config file to pack.  [default: the only one]")
 @click.option("--iidfile", metavar="FILE", help="Write the image's digest to a file.")
 @click.option("--metadata-file", metavar="FILE", help="Write what was made to a file, as JSON.")
 @_options
@@ -54,6 +57,8 @@ def pack_command(
     push: bool,
     load: str | None,
     dry_run: bool,
+    config: str | None,
+    target: str | None,
     iidfile: str | None,
     metadata_file: str | None,
     as_json: bool,
@@ -75,6 +80,8 @@ def pack_command(
     ocibuild pack hello.wasm -t localhost:5000/hello:1 --push
     ocibuild pack app.wasm app-linux-amd64 app-linux-arm64 -t ghcr.io/me/app:1 --push
     """
+    asked = configfile.asked(config, target, files, tags, Options(**said))
+    tags = asked.tags
     host = Reference.parse(tags[0]).registry if tags else None
     with session(
         host,
@@ -86,13 +93,13 @@ def pack_command(
         quiet=quiet,
     ) as current:
         packed = pack(
-            *files,
+            *asked.files,
             tags=tags,
             output=output,
             push=push,
             load=load,
             dry_run=dry_run,
-            options=Options(**said),
+            options=asked.options,
             session=current,
             out=sys.stdout.buffer if output == "-" else None,
         )
