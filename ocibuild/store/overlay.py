@@ -22,8 +22,9 @@ class OverlayStore:
         for source in self.sources:
             try:
                 return source.resolve(name)
-            except NotFoundError:
-                continue
+            except NotFoundError as error:
+                if error.code == "ambiguous":
+                    raise
         raise NotFoundError(f"{self.place} has no image {name!r}")
 
     def exists(self, descriptor: Descriptor) -> bool:
