@@ -79,11 +79,11 @@ def manifest(transport: Transport, repository: str, name: str, watch: Watch) -> 
     return Descriptor(kind, _same(digest, name, transport), len(data)), data
 
 
-def absent(message: str, response: Response) -> NotFoundError:
+def absent(message: str, response: Response, code: str = "not-found") -> NotFoundError:
     """The error for what the registry does not have."""
     unknown = any(code == "NAME_UNKNOWN" for code, _ in problem.named(response))
     hint = "check the repository's name" if unknown else "check the tag or digest"
-    return NotFoundError(message, code="not-found", hint=f"{hint}; a private repository may answer so without a login")
+    return NotFoundError(message, code=code, hint=f"{hint}; a private repository may answer so without a login")
 
 
 @contextmanager
@@ -99,7 +99,9 @@ def blob(
     with transport.exchange(call, watch) as response:
         try:
             if response.status_code == 404:
-                raise absent(f"{transport.origin.netloc}/{repository} has no {descriptor.digest}", response)
+                raise absent(
+                    f"{transport.origin.netloc}/{repository} has no {descriptor.digest}", response, "blob-missing"
+                )
             stream = cast(BinaryIO, Incoming(response, watch.cancel))
             if response.status_code == 206 and offset:
                 _check_range(response, offset)

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from io import BytesIO
 from types import TracebackType
-from typing import TYPE_CHECKING, BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Cancel, Event, Flow
-from ocibuild.content.verify import read_verified
+from ocibuild.content.verify import VerifyReader, read_verified
 from ocibuild.errors import ContentError, NotFoundError, RegistryError
 from ocibuild.registry.settings import Settings
 from ocibuild.spec import jsonform, mediatype
@@ -80,6 +80,8 @@ class RegistryStore:
         from ocibuild.registry import download
 
         target = name or self.reference.target
+        if not (is_tag(target) or is_digest(target)):
+            raise NotFoundError(f"{self.place} has no {target[:300]!r}: that is neither a tag nor a digest")
         if found := download.look(self._transport, self.repository, target, self._watch):
             return found
         descriptor, data = download.manifest(self._transport, self.repository, target, self._watch)
@@ -98,7 +100,8 @@ class RegistryStore:
 
         kept = self._manifests.get(descriptor.digest)
         if kept is not None:
-            return BytesIO(kept[offset:])
+            stream = BytesIO(kept[offset:])
+            return stream if offset else cast(BinaryIO, VerifyReader(stream, descriptor, self.place))
         return download.blob(self._transport, self.repository, descriptor, offset, self._watch)
 
     # Target
@@ -171,6 +174,15 @@ class RegistryStore:
             self._manifests[descriptor.digest] = data
             while len(self._manifests) > _KEPT:
                 del self._manifests[next(iter(self._manifests))]
+
+
+def is_digest(text: str) -> bool:
+    """True for what may be asked for by digest."""
+    try:
+        Digest(text)
+    except ContentError:
+        return False
+    return True
 
 
 def _whole(blob: Blob) -> bytes:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,8 +28,7 @@ from ocibuild.spec.reference import Reference
 from ocibuild.store.base import Pushed, fetch
 from tests.registry.scripted import Answer, Scripted
 
-BINARY = shutil.which("docker-registry")
-pytestmark = [pytest.mark.real, pytest.mark.skipif(BINARY is None, reason="docker-registry is not installed")]
+pytestmark = pytest.mark.real
 
 CONFIG = Blob.of(mediatype.CONFIG, b'{"architecture":"wasm","os":"wasip1"}')
 LAYER = Blob.of(mediatype.LAYER, os.urandom(3_000_000))
@@ -41,14 +39,14 @@ QUICK = Patience(attempts=2, first=0.05)
 
 
 @contextmanager
-def running(folder: Path, *lines: str, scheme="http"):
+def running(program: str, folder: Path, *lines: str):
     """The registry's host, until the block ends. It takes a port of the system's own choice and logs it."""
     config = folder / "config.yml"
     text = ["version: 0.1", "storage:", f"  filesystem: {{rootdirectory: {folder / 'data'}}}", "http:"]
     config.write_text("\n".join([*text, "  addr: 127.0.0.1:0", *lines]) + "\n")
     log = folder / "log"
     with open(log, "wb") as output:
-        process = subprocess.Popen([BINARY, "serve", str(config)], stdout=output, stderr=output)
+        process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=output)
     try:
         yield f"127.0.0.1:{port_of(process.pid)}"
     finally:
@@ -75,9 +73,14 @@ def port_of(pid: int) -> int:
     raise TimeoutError("the registry does not listen")
 
 
-@pytest.fixture(scope="module")
-def host(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("registry")) as found:
+@pytest.fixture
+def program(part):
+    return part("docker-registry")
+
+
+@pytest.fixture
+def host(program, tmp_path):
+    with running(program, tmp_path) as found:
         yield found
 
 
@@ -165,12 +168,13 @@ def test_a_large_blob_in_little_memory(host, tmp_path):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 32 * 1024  # KiB
 
 
-def test_htpasswd(tmp_path):
-    if shutil.which("htpasswd") is None:
-        pytest.skip("htpasswd (apache2-utils) is not installed")
-    made = subprocess.run(["htpasswd", "-Bbn", "ada", "love:lace"], capture_output=True, check=True, timeout=30)
-    (tmp_path / "htpasswd").write_bytes(made.stdout)
-    with running(tmp_path, "auth:", f"  htpasswd: {{realm: here, path: {tmp_path / 'htpasswd'}}}") as host:
+# What `htpasswd -Bbn ada love:lace` of Apache 2.4 prints.
+HTPASSWD = "ada:$2y$05$N.PyR4Pvktyl0OkEoUCRDudewdI.VqtgLULuoTYnr1CKFRwSGBPLK\n"
+
+
+def test_htpasswd(program, tmp_path):
+    (tmp_path / "htpasswd").write_text(HTPASSWD)
+    with running(program, tmp_path, "auth:", f"  htpasswd: {{realm: here, path: {tmp_path / 'htpasswd'}}}") as host:
         good = {"credentials": {host: Credential("ada", "love:lace")}}
         assert push_all(store(host, "hello:1", **good), "1") == [Pushed.WRITTEN] * 5
         assert store(host, "hello:1", **good).resolve().key == INDEX.descriptor.key
@@ -184,16 +188,14 @@ def test_htpasswd(tmp_path):
         assert store(host, "hello:1", home=tmp_path).resolve().key == INDEX.descriptor.key
 
 
-def test_tls(tmp_path):
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
+def test_tls(program, part, tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
+        [part("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
          "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
-    with running(tmp_path, f"  tls: {{certificate: {certificate}, key: {key}}}") as host:
+    with running(program, tmp_path, f"  tls: {{certificate: {certificate}, key: {key}}}") as host:
         known = {"plain_http": False, "ca_file": str(certificate)}
         assert push_all(store(host, "hello:1", **known), "1") == [Pushed.WRITTEN] * 5
         variable = {"plain_http": False, "environ": {"SSL_CERT_FILE": str(certificate)}}
