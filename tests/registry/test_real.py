@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from ocibuild.content.blob import Blob, File
-from ocibuild.content.flow import Flow
-from ocibuild.errors import AuthorizationError, NetworkError, NotFoundError
+from ocibuild.content.flow import Cancel, Event, Flow
+from ocibuild.errors import AuthorizationError, Cancelled, NetworkError, NotFoundError
 from ocibuild.registry.client import Client
 from ocibuild.registry.credentials import Credential
 from ocibuild.registry.settings import Patience, Settings
@@ -39,19 +40,35 @@ QUICK = Patience(attempts=2, first=0.05)
 
 
 @contextmanager
-def running(program: str, folder: Path, *lines: str):
-    """The registry's host, until the block ends. It takes a port of the system's own choice and logs it."""
+def started(program: str, folder: Path, *lines: str):
+    """Host and process of a registry, until the block ends. It takes a port of the system's own choice."""
     config = folder / "config.yml"
     text = ["version: 0.1", "storage:", f"  filesystem: {{rootdirectory: {folder / 'data'}}}", "http:"]
     config.write_text("\n".join([*text, "  addr: 127.0.0.1:0", *lines]) + "\n")
-    log = folder / "log"
-    with open(log, "wb") as output:
+    with open(folder / "log", "wb") as output:
         process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=output)
     try:
-        yield f"127.0.0.1:{port_of(process.pid)}"
+        yield f"127.0.0.1:{port_of(process.pid)}", process
     finally:
+        process.send_signal(signal.SIGCONT)
         process.terminate()
         process.wait(10)
+
+
+@contextmanager
+def running(program: str, folder: Path, *lines: str):
+    """The host of a registry, until the block ends."""
+    with started(program, folder, *lines) as (host, _):
+        yield host
+
+
+def self_signed(openssl: str, folder: Path) -> tuple[Path, Path]:
+    """Certificate and key for 127.0.0.1."""
+    key, certificate = folder / "key.pem", folder / "cert.pem"
+    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    return certificate, key
 
 
 def port_of(pid: int) -> int:
@@ -189,12 +206,7 @@ def test_htpasswd(program, tmp_path):
 
 
 def test_tls(program, part, tmp_path):
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    subprocess.run(
-        [part("openssl"), "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
-         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)],
-        check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+    certificate, key = self_signed(part("openssl"), tmp_path)
     with running(program, tmp_path, f"  tls: {{certificate: {certificate}, key: {key}}}") as host:
         known = {"plain_http": False, "ca_file": str(certificate)}
         assert push_all(store(host, "hello:1", **known), "1") == [Pushed.WRITTEN] * 5
@@ -205,6 +217,44 @@ def test_tls(program, part, tmp_path):
             store(host, "hello:1", plain_http=False).resolve()
         assert caught.value.code == "tls-untrusted"
         assert "--ca-file" in str(caught.value.hint)
+
+
+def test_cancel_ends_an_upload_over_tls_to_a_registry_that_stopped(program, part, tmp_path):
+    certificate, key = self_signed(part("openssl"), tmp_path)
+    data = bytes(400_000_000)
+    large = Blob.of(mediatype.LAYER, data)
+    with started(program, tmp_path, f"  tls: {{certificate: {certificate}, key: {key}}}") as (host, process):
+        cancel, sent = Cancel(), threading.Event()
+
+        def observe(event: Event) -> None:
+            if event.kind == "advance" and not sent.is_set():
+                process.send_signal(signal.SIGSTOP)
+                sent.set()
+
+        target = store(host, "hello:1", plain_http=False, ca_file=str(certificate))
+        with Flow.open(observe, cancel=cancel) as flow:
+            future = flow.io.submit(target.push, large, flow)
+            assert sent.wait(20)
+            time.sleep(0.5)
+            assert not future.done()
+            started_at = time.monotonic()
+            cancel.set()
+            with pytest.raises(Cancelled):
+                future.result(10)
+            assert time.monotonic() - started_at < 1
+
+
+def test_a_registry_that_dies_in_the_middle_is_an_error_of_the_network(program, tmp_path):
+    large = Blob.of(mediatype.LAYER, bytes(200_000_000))
+    with started(program, tmp_path) as (host, process):
+
+        def observe(event: Event) -> None:
+            if event.kind == "advance":
+                process.kill()
+
+        with Flow.open(observe) as flow, pytest.raises(NetworkError) as caught:
+            store(host, "hello:1").push(large, flow)
+    assert caught.value.code in ("connection-lost", "connection-refused")
 
 
 STALLED = """
