@@ -58,11 +58,11 @@ SHAPES: dict[str, Shape] = {
 
 
 def shape(name: str) -> Shape:
-    """The shape of that name. Raises UsageError (`format-unknown`)."""
+    """The shape of that name. Raises UsageError (`shape-unknown`)."""
     if name not in SHAPES:
         raise UsageError(
             f"format {name!r} is not known",
-            code="format-unknown",
+            code="shape-unknown",
             hint=f"choose one of {', '.join(SHAPES)}; ocibuild formats explains them",
         )
     return SHAPES[name]
