@@ -30,7 +30,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class Answer:
-    """What to send. `reset` breaks the connection after `read` bytes of the body; `stall` reads them and falls silent.
+    """What to send. `reset` breaks the connection after `read` bytes of the body; `stall` reads them and falls silent;
+    neither: the answer comes early, before the body's end.
 
     `cut` sends so many bytes of the answer's body and breaks; `lines` adds headers that may repeat.
     """
@@ -169,6 +170,14 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 self._break()
                 return
             self._send(answer)
+            if answer.read is not None:
+                self._linger(length - len(body))
+
+        def _linger(self, left: int) -> None:
+            # As nginx does: the answer is out, and what the client goes on sending is thrown away.
+            self.close_connection = True
+            while left > 0 and (piece := self.rfile.read(min(left, 65536))):
+                left -= len(piece)
 
         def _send(self, answer: Answer) -> None:
             self.send_response(answer.status)

@@ -136,6 +136,24 @@ def test_bytes_the_registry_finds_damaged_are_sent_once_more_and_no_oftener():
     assert caught.value.code == "digest-mismatch"
 
 
+def test_an_answer_that_comes_before_the_body_s_end_is_the_one_that_counts():
+    large = Blob.of(mediatype.LAYER, bytes(20_000_000))
+    early = Answer(413, {"Connection": "close"}, b"too large", read=1000)
+    with Scripted({**MISSING, **STARTED, PUT: early}) as server, pytest.raises(RegistryError) as caught:
+        push(server, large)
+    assert caught.value.code == "too-large"
+    assert len(server.requests("PUT")) == 1
+
+
+def test_a_login_that_lapsed_at_the_put_is_met_with_the_whole_body_again():
+    events = []
+    with Scripted({**MISSING, **STARTED, PUT: [CHALLENGE, Answer(201)]}) as server:
+        assert push(server, observe=events.append, **basic(server)) is Pushed.WRITTEN
+        assert [request.body for request in server.requests("PUT")] == [BLOB.content.data] * 2
+        assert "authorization" in server.requests("PUT")[1].headers
+    assert sum(event.amount for event in events if event.kind == "advance") == BLOB.descriptor.size
+
+
 # Names and proxies.
 
 

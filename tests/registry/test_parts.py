@@ -129,6 +129,7 @@ def test_a_url_for_people_has_no_secret():
         ("http://127.0.0.1:5000", "https://auth.example/token"),
         ("https://10.0.0.1", "https://10.0.0.2/token"),
         ("http://registry.lan:5000", "http://registry.lan:5000/token"),
+        ("http://registry.lan:5000", "http://registry.lan:5001/token"),
     ],
 )
 def test_realms_that_are_told(registry, realm):
