@@ -25,9 +25,12 @@ def program_name(file_name: str) -> str:
     """
     stem, dot, suffix = file_name.rpartition(".")
     if dot and suffix in ("wasm", "exe") and stem:
-        shorter = _TAIL.sub("", stem)
-        return f"{shorter or stem}.{suffix}"
-    return _TAIL.sub("", file_name) or file_name
+        return f"{_shorter(stem)}.{suffix}"
+    return _shorter(file_name)
+
+
+def _shorter(stem: str) -> str:
+    return stem if _TAIL.fullmatch(f"-{stem}") else _TAIL.sub("", stem)
 
 
 def in_image(name: str) -> str:

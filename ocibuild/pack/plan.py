@@ -68,7 +68,7 @@ def plan(inputs: Sequence[Input], options: Options, context: Context) -> Plan:
     images = tuple(_author(placed, options, context) for placed in chosen)
     if not several:
         return images[0]
-    shared = {**dict(images[0].annotations), **_said(options, "index")}
+    shared = {**described(chosen[0].artifact), **context.git, **_said(options, "index")}
     return IndexPlan(images, tuple(shared.items()))
 
 
