@@ -139,12 +139,14 @@ class LayoutStore:
         blobs = self.path / layout.BLOBS
         for attempt in range(_ATTEMPTS):
             try:
-                for folder in (*reversed(_missing(self.path)), blobs, blobs / "sha256"):
+                for folder in (*reversed(_missing(self.path)), blobs):
                     self._make(folder)
                 if self._lock.acquire("exclusive", wait=False) and self._lock.is_current():
                     self._sweep()
                 self._lock.acquire("shared")
                 if self._lock.is_current():
+                    # Only now: a lock is needed for what is made to stay.
+                    self._make(blobs / "sha256")
                     self._before = self._index_bytes()
                     return
             except StoreError as error:
@@ -164,9 +166,9 @@ class LayoutStore:
     def _sweep(self) -> None:
         # Alone in the layout: whatever is half-written belongs to a writer that died.
         for folder in (self.path, self.path / layout.BLOBS / "sha256"):
-            for entry in os.scandir(folder):
-                if atomic.is_leftover(entry.name):
-                    with suppress(OSError):
+            with suppress(OSError):
+                for entry in os.scandir(folder):
+                    if atomic.is_leftover(entry.name):
                         os.unlink(entry.path)
 
     def push(self, blob: Blob, flow: Flow) -> Pushed:
@@ -272,9 +274,11 @@ def _missing(path: Path) -> list[Path]:
 
 def _foreign(path: Path) -> bool:
     """True for a folder with anything in it that a layout under construction would not have."""
-    return any(
-        name not in (layout.BLOBS, layout.HEADER_FILE) and not atomic.is_leftover(name) for name in os.listdir(path)
-    )
+    ours = (layout.BLOBS, layout.HEADER_FILE, layout.INDEX_FILE)
+    try:
+        return any(name not in ours and not atomic.is_leftover(name) for name in os.listdir(path))
+    except FileNotFoundError:
+        return False  # another writer has just rolled back
 
 
 def _merged(entries: list[Descriptor], new: Descriptor, name: str | None) -> list[Descriptor]:
