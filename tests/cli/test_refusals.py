@@ -15,7 +15,19 @@ from tests.cli.conftest import Ran
 
 Run = Callable[..., Ran]
 
+
+def elf(kind: int, machine: int, size_class: int = 2) -> bytes:
+    """A 64-bit ELF file of one loadable segment. System V ABI, "ELF Header" and "Program Header"."""
+    ident = b"\x7fELF" + bytes([size_class, 1, 1]) + bytes(9)
+    header = struct.pack("<HHIQQQIHHHHHH", kind, machine, 1, 0x400078, 64, 0, 0, 64, 56, 1, 64, 0, 0)
+    return ident + header + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 184, 184, 4096) + bytes(64)
+
+
 FILES = {
+    "core": elf(4, 62),
+    "strange": elf(2, 0x1234),
+    "damaged": elf(2, 62, size_class=7),
+    "compiled": b"\0aot\3\0\0\0" + bytes(64),  # WAMR's magic
     "empty": b"",
     "short": b"\0as",
     "script": b"#!/bin/sh\necho\n",
@@ -69,6 +81,10 @@ REFUSED = [
     ("format-unknown", 1, "pack noise"),
     ("wasm-version-unknown", 1, "pack old.wasm"),
     ("wasm-malformed", 1, "pack damaged.wasm"),
+    ("elf-core", 1, "pack core"),
+    ("elf-machine-unknown", 1, "pack strange"),
+    ("elf-malformed", 1, "pack damaged"),
+    ("wasm-precompiled", 1, "pack compiled"),
     ("git-failed", 1, "pack hello.wasm --dry-run --git"),
     ("not-a-layout", 1, "pack hello.wasm -o oci:text"),
     ("layout-missing", 1, "copy . out.tar"),
@@ -97,6 +113,11 @@ def test_a_refusal_as_json_stands_on_stderr(run: Run, folder: Path) -> None:
     assert (ran.status, ran.out) == (1, "")
     assert set(json.loads(ran.err)["error"]) >= {"code", "message"}
     assert json.loads(ran.err)["error"]["code"] == "file-not-found"
+
+
+def test_a_file_that_cannot_be_opened_says_why(run: Run, folder: Path) -> None:
+    (folder / "loop").symlink_to("loop")
+    assert "[file-unreadable]" in run("pack", "loop").err
 
 
 def test_special_files_are_refused_without_waiting_for_them(run: Run, folder: Path) -> None:

@@ -12,8 +12,9 @@ from requests.exceptions import ConnectionError as Lost
 from requests.exceptions import ProxyError
 
 from ocibuild.errors import AuthorizationError, NetworkError, RegistryError
-from ocibuild.registry import problem
+from ocibuild.registry import auth, download, problem
 from ocibuild.registry.auth import Auth
+from ocibuild.registry.origin import Origin
 
 
 def answer(status: int, body: object = b"", kind: str = "application/json") -> Response:
@@ -126,3 +127,27 @@ def test_credentials_without_a_host_are_refused() -> None:
     with pytest.raises(AuthorizationError) as caught:
         Auth().set_basic_auth("me", "word")
     assert caught.value.code == "credentials-unbound"
+
+
+@pytest.mark.parametrize(
+    "realm, registry",
+    [
+        ("http://auth.example.com/token", "https://registry.example.com"),  # a token over plain http
+        ("http://elsewhere.example.com/token", "http://registry.example.com"),
+        ("https://10.0.0.1/token", "https://registry.example.com"),  # a public registry that points inside
+        ("https://localhost/token", "https://registry.example.com"),
+    ],
+)
+def test_credentials_are_not_sent_where_a_challenge_should_not_point(realm: str, registry: str) -> None:
+    with pytest.raises(RegistryError) as caught:
+        auth._checked_realm(realm, Origin.of(registry))
+    assert caught.value.code == "realm-refused"
+
+
+def test_a_range_that_was_not_asked_for_is_refused() -> None:
+    response = answer(206)
+    response.headers["Content-Range"] = "bytes 0-9/10"
+    with pytest.raises(RegistryError) as caught:
+        download._check_range(response, 5)
+    assert caught.value.code == "range-invalid"
+    download._check_range(response, 0)
