@@ -11,7 +11,6 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
@@ -206,11 +205,9 @@ class Transport:
 
 
 def harden(session: Session, settings: Settings) -> None:
-    """Make a session one that many threads may share: no cookies, no environment, our connections."""
+    """Make oras's session, which refuses cookies, one for many threads: no environment, our connections."""
     session.trust_env = False
     session.headers.clear()
-    # Cookies make some registries take us for a browser, and ask for its anti-forgery tokens.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     adapter = Adapter(tls.Context(settings), settings.connections)
     session.mount("http://", adapter)
     session.mount("https://", adapter)

@@ -296,11 +296,12 @@ def test_a_peer_that_stops_reading_has_a_bound():
 
 
 def test_a_location_is_resolved_and_kept_to_the_byte():
-    locations = ["?_state=a%2Fb&empty=&x=1&x=2", "/v2/a/blobs/uploads/u?q=%20", "../../b/up"]
+    locations = ["?_state=a%2Fb&empty=&x=1&x=2", "/v2/a/blobs/uploads/u?q=%20", "../../b/up", "/up?sig=%7Ea%2Bb+c"]
     expected = [
         "/v2/a/blobs/uploads/?_state=a%2Fb&empty=&x=1&x=2&digest=",
         "/v2/a/blobs/uploads/u?q=%20&digest=",
         "/v2/a/b/up?digest=",
+        "/up?sig=%7Ea%2Bb+c&digest=",
     ]
     for location, path in zip(locations, expected, strict=True):
         script = {**MISSING, "POST .*": Answer(202, {"Location": location}), "PUT .*": Answer(201)}
@@ -346,6 +347,23 @@ def test_another_origin_that_asks_for_a_login_gets_none():
         assert not any(SECRET in str(request.headers) or "authorization" in request.headers for request in other.seen)
 
 
+def test_another_origin_cannot_name_the_realm_our_password_goes_to():
+    with Scripted({"GET /token.*": Answer(200, body=b'{"token":"t"}')}) as other:
+        other._script["GET /cdn"] = [Answer(401, {"WWW-Authenticate": f'Bearer realm="{other.url}/token"'})]
+        script = {
+            "HEAD .*": [CHALLENGE, Answer(404)],
+            "GET /v2/a/blobs/.*": Answer(307, {"Location": f"{other.url}/cdn"}),
+        }
+        with Scripted(script) as server:
+            known = store(server, **basic(server))
+            assert known.exists(BLOB.descriptor) is False  # from now on the password is sent unasked
+            with pytest.raises(AuthorizationError):
+                fetch(known, BLOB.descriptor)
+            assert "authorization" in server.requests("GET")[0].headers
+        assert {request.path for request in other.seen} == {"/cdn"}
+        assert not any("authorization" in request.headers for request in other.seen)
+
+
 def test_a_redirect_without_end():
     script = {"GET .*": Answer(307, {"Location": "/v2/a/blobs/again"})}
     with Scripted(script) as server, pytest.raises(RegistryError) as caught:
@@ -373,6 +391,17 @@ def test_a_token_is_fetched_for_the_scopes_of_each_kind_of_request():
         "repository%3Aa%3Apull",
         "repository%3Aa%3Apull%2Cpush",
     ]
+
+
+def test_a_challenge_widens_what_is_asked_for_our_repository_and_no_other():
+    challenge = 'Bearer realm="{}/token",scope="repository:a:pull,push repository:other:push"'
+    with Scripted({"GET /token.*": Answer(200, body=b'{"token":"t"}')}) as server:
+        server._script["HEAD .*"] = [Answer(401, {"WWW-Authenticate": challenge.format(server.url)}), Answer(404)]
+        assert store(server, **basic(server)).exists(BLOB.descriptor) is False
+        asked = server.requests("GET", "/token")[0].path
+    assert asked.count("scope=") == 2
+    assert "repository%3Aa%3Apull%2Cpush" in asked
+    assert "other" not in asked
 
 
 def test_a_registry_that_is_never_content_is_asked_twice_and_no_more():
