@@ -148,7 +148,7 @@ def test_progress_moves_on_a_terminal_unless_quiet(quiet: bool, monkeypatch: pyt
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     clock = iter(range(1000))
-    monkeypatch.setattr(output.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("ocibuild.cli.output.time.monotonic", lambda: float(next(clock)))
     progress = output.Progress(quiet=quiet)
     blob = Descriptor("application/octet-stream", Digest("sha256:" + "0" * 64), 2048)
     progress(Event("plan", blob))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -331,7 +332,8 @@ def test_the_published_schema_is_the_one_that_options_make() -> None:
 def test_the_schema_and_the_reader_agree(document: dict[str, Any], fits: bool, tmp_path: Path) -> None:
     config = configfile.ConfigFile(tmp_path / "ocibuild.toml", json.dumps(document), document)
     judged = []
-    for judge in (lambda: schema.validate(document, "ocibuild"), config.check):
+    judges: list[Callable[[], None]] = [lambda: schema.validate(document, "ocibuild"), config.check]
+    for judge in judges:
         try:
             judge()
             judged.append(True)
