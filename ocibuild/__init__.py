@@ -17,8 +17,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ocibuild.api.extract import Extracted, extract
+    from ocibuild.api.inspecting import inspect
     from ocibuild.api.joining import join
     from ocibuild.api.pack import Packed, pack
+    from ocibuild.api.raw import blob, config, digest, manifest
     from ocibuild.api.session import Session
     from ocibuild.api.transfer import Transferred, copy, push
     from ocibuild.binary.artifact import Artifact
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ocibuild.pack.options import Options
+    from ocibuild.registry.credentials import Credential
     from ocibuild.spec.descriptor import Descriptor
     from ocibuild.spec.digest import Digest
     from ocibuild.spec.platform import Platform
@@ -49,8 +53,10 @@ __all__ = [
     "AuthorizationError",
     "Cancelled",
     "ContentError",
+    "Credential",
     "Descriptor",
     "Digest",
+    "Extracted",
     "FindingsError",
     "InputError",
     "NetworkError",
@@ -66,24 +72,38 @@ __all__ = [
     "ToolError",
     "Transferred",
     "UsageError",
+    "blob",
+    "config",
     "copy",
+    "digest",
+    "extract",
+    "inspect",
     "join",
+    "manifest",
     "pack",
     "push",
 ]
 
 _HOMES = {
     "Artifact": "binary.artifact",
+    "Credential": "registry.credentials",
     "Descriptor": "spec.descriptor",
     "Digest": "spec.digest",
+    "Extracted": "api.extract",
     "Options": "pack.options",
     "Packed": "api.pack",
     "Platform": "spec.platform",
     "Reference": "spec.reference",
     "Session": "api.session",
     "Transferred": "api.transfer",
+    "blob": "api.raw",
+    "config": "api.raw",
     "copy": "api.transfer",
+    "digest": "api.raw",
+    "extract": "api.extract",
+    "inspect": "api.inspecting",
     "join": "api.joining",
+    "manifest": "api.raw",
     "pack": "api.pack",
     "push": "api.transfer",
 }
