@@ -14,6 +14,7 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -24,7 +25,7 @@ from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.spec.platform import Platform
-from ocibuild.store.base import Ingests, Pushed, Roots, Source, Target, fetch
+from ocibuild.store.base import Ingests, Pushed, Roots, Sink, Source, Target, fetch
 from ocibuild.store.copy import copy
 from ocibuild.store.graph import walk
 from ocibuild.store.memory import MemoryStore
@@ -51,6 +52,18 @@ def index(*images: list[Blob]) -> list[Blob]:
 
 class Broken(RuntimeError):
     """What goes wrong in these tests."""
+
+
+def _write_and_break(sink: Sink) -> NoReturn:
+    sink.write(b"\0asm")
+    raise Broken
+
+
+def _fill_and_break(store: Target, flow: Flow) -> NoReturn:
+    for blob in image(b"a"):
+        store.push(blob, flow)
+    store.tag(image(b"a")[-1].descriptor, "1")
+    raise Broken
 
 
 class StoreContract:
@@ -172,8 +185,7 @@ class StoreContract:
             if not isinstance(store, Ingests):
                 pytest.skip("this store takes only what is known")
             with pytest.raises(Broken), store.sink() as sink:
-                sink.write(b"\0asm")
-                raise Broken
+                _write_and_break(sink)
             assert not store.exists(LEAF.descriptor)
             for expected in (Pushed.WRITTEN, Pushed.EXISTED):
                 with store.sink() as sink:
@@ -188,10 +200,7 @@ class StoreContract:
         before = sorted(tmp_path.rglob("*"))
         store = self.make(tmp_path)
         with pytest.raises(Broken), store:
-            for blob in image(b"a"):
-                store.push(blob, flow)
-            store.tag(image(b"a")[-1].descriptor, "1")
-            raise Broken
+            _fill_and_break(store, flow)
         assert sorted(tmp_path.rglob("*")) == before
 
     def test_a_graph_is_copied_whole_and_a_second_time_for_nothing(self, tmp_path: Path, flow: Flow) -> None:

@@ -113,7 +113,9 @@ def test_threads_and_repetition_change_nothing(name: str) -> None:
 def test_the_pinned_compressors_write_what_they_always_wrote() -> None:
     # Written down on x86-64 with deflate 0.9.0 and zstandard 0.25.0; decision 5 promises them on every machine.
     text = b"".join(b"line %d of a text that repeats itself\n" % n for n in range(2000))
-    found = {name: hashlib.sha256(encoded(name, text)).hexdigest() for name in ("gzip:1", "gzip:12", "zstd:3", "zstd:19")}
+    found = {
+        name: hashlib.sha256(encoded(name, text)).hexdigest() for name in ("gzip:1", "gzip:12", "zstd:3", "zstd:19")
+    }
     assert found == GOLDEN
 
 
@@ -144,7 +146,21 @@ def test_a_compression_has_a_name_a_media_type_and_an_identity(text: str, name: 
 
 
 @pytest.mark.parametrize(
-    "text", ["", "lz4", "gzip:0", "gzip:13", "gzip:", "gzip:x", "gzip:-1", "gzip:٣", "zstd:23", "zstd:0", "none:1", "gzip:" + "1" * 5000]
+    "text",
+    [
+        "",
+        "lz4",
+        "gzip:0",
+        "gzip:13",
+        "gzip:",
+        "gzip:x",
+        "gzip:-1",
+        "gzip:٣",
+        "zstd:23",
+        "zstd:0",
+        "none:1",
+        "gzip:" + "1" * 5000,
+    ],
 )
 def test_an_unknown_compression_is_refused_with_the_known_ones(text: str) -> None:
     with pytest.raises(UsageError) as caught:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
+from typing import NoReturn
 
 import pytest
 
@@ -47,12 +49,17 @@ def test_leaving_by_an_exception_calls_the_work_off_first() -> None:
         cancel.wait(60)
 
     begun = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), Flow.open(cancel=cancel) as flow:
-        future = flow.io.submit(work)
+    futures: list[Future[None]] = []
+
+    def interrupted(flow: Flow) -> NoReturn:
+        futures.append(flow.io.submit(work))
         assert started.wait(10)
         raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Flow.open(cancel=cancel) as flow:
+        interrupted(flow)
     assert time.monotonic() - begun < 10
-    assert isinstance(future.exception(1), Cancelled)
+    assert isinstance(futures[0].exception(1), Cancelled)
 
 
 def test_closers_are_called_once_and_only_while_inside() -> None:

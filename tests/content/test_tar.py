@@ -190,7 +190,9 @@ def test_contents_are_padded_to_records(length: int) -> None:
 
 
 def test_parents_come_first_each_once_and_keep_what_was_said_of_them() -> None:
-    entries = tar.with_parents([file("a/b/c"), file("a/d"), Entry("a", "dir", 0o700), Entry("a/b", "dir", 0o711), file("z")])
+    entries = tar.with_parents(
+        [file("a/b/c"), file("a/d"), Entry("a", "dir", 0o700), Entry("a/b", "dir", 0o711), file("z")]
+    )
     assert [(entry.path, entry.mode) for entry in entries] == [
         ("a", 0o700),
         ("a/b", 0o711),

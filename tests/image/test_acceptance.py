@@ -132,7 +132,9 @@ def test_check_02_paths_are_relative_once_parents_first_and_never_whiteouts(make
         make(name=".wh.hello")
 
 
-def test_check_03_one_epoch_gives_one_digest_and_a_bare_gzip_header(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_03_one_epoch_gives_one_digest_and_a_bare_gzip_header(
+    make: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     one, two = make(), make()
     assert one.entry["digest"] == two.entry["digest"]

@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import tarfile
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ import pytest
 
 from ocibuild.api.pack import pack
 from ocibuild.binary.artifact import inspect_bytes
+from ocibuild.binary.elf import ElfFacts
+from ocibuild.binary.gobuild import GoBuild
 from ocibuild.content.codec import decompressed
 from ocibuild.errors import InputError, OcibuildError, ToolError, UsageError
 from ocibuild.pack import additions, git, naming
@@ -148,7 +150,9 @@ def test_name_and_mode(here: Path) -> None:
     refused("path-invalid", name="../x")
 
 
-@pytest.mark.parametrize("text, suffix", [("gzip:6", "+gzip"), ("gzip-single", "+gzip"), ("zstd:3", "+zstd"), ("none", "")])
+@pytest.mark.parametrize(
+    "text, suffix", [("gzip:6", "+gzip"), ("gzip-single", "+gzip"), ("zstd:3", "+zstd"), ("none", "")]
+)
 def test_compression(here: Path, text: str, suffix: str) -> None:
     image = made(compression=text)
     assert image.manifest.layers[0].media_type == mediatype.LAYER + suffix
@@ -214,7 +218,10 @@ def test_a_windows_drive_is_no_separator(here: Path) -> None:
 def test_git_is_asked_on_request(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run(*words: str) -> None:
         subprocess.run(
-            ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *words], check=True, capture_output=True, timeout=60
+            ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *words],
+            check=True,
+            capture_output=True,
+            timeout=60,
         )
 
     with pytest.raises(ToolError) as caught:
@@ -288,7 +295,12 @@ def test_what_a_module_says_of_itself_is_annotated_and_labelled(here: Path) -> N
         body = bytes([len(name)]) + name.encode() + text.encode()
         return b"\0" + bytes([len(body)]) + body
 
-    module = programs.MODULE + section("version", "1.2.3") + section("licenses", "MIT") + section("description", "a\nb\x1b[31m")
+    module = (
+        programs.MODULE
+        + section("version", "1.2.3")
+        + section("licenses", "MIT")
+        + section("description", "a\nb\x1b[31m")
+    )
     Path("hello.wasm").write_bytes(module)
     image = made()
     expected = {
@@ -300,6 +312,21 @@ def test_what_a_module_says_of_itself_is_annotated_and_labelled(here: Path) -> N
     assert described(inspect_bytes(programs.elf(), "a")) == {}
     said = made(annotation=["org.opencontainers.image.version=2"])
     assert said.manifest.annotations["org.opencontainers.image.version"] == "2"
+
+
+def test_what_a_go_program_says_of_itself_is_annotated() -> None:
+    # runtime/debug.BuildInfo's words, as `go version -m` prints them
+    settings = (("vcs", "git"), ("vcs.revision", "c0ffee"), ("vcs.modified", "true"))
+    artifact = inspect_bytes(programs.elf(), "a")
+    assert isinstance(artifact.facts, ElfFacts)
+    build = GoBuild("go1.22.4", "github.com/me/x/cmd/x", "github.com/me/x", "v1.2.3", settings)
+    assert described(replace(artifact, facts=replace(artifact.facts, go=build))) == {
+        "org.opencontainers.image.version": "v1.2.3",
+        "org.opencontainers.image.revision": "c0ffee-dirty",
+        "org.opencontainers.image.source": "https://github.com/me/x",
+    }
+    private = replace(build, module="corp/x", module_version="(devel)", settings=())
+    assert described(replace(artifact, facts=replace(artifact.facts, go=private))) == {}
 
 
 def test_every_option_is_tried_here_or_in_the_plans_tests() -> None:

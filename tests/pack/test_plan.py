@@ -194,7 +194,9 @@ def test_created_is_rfc3339_or_seconds(text: str, epoch: int) -> None:
     assert len(rfc3339(epoch)) == 20
 
 
-@pytest.mark.parametrize("text", ["", "now", "2026-01-31", "2026-01-31T12:00:00", "9" * 30, "9" * 5000, "-5", "2026-13-01T00:00:00Z"])
+@pytest.mark.parametrize(
+    "text", ["", "now", "2026-01-31", "2026-01-31T12:00:00", "9" * 30, "9" * 5000, "-5", "2026-13-01T00:00:00Z"]
+)
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_created(text)

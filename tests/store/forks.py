@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -100,7 +101,7 @@ def kill(folder: Path, scene: str, points: int) -> None:
     chosen = sorted({1 + n * (total - 1) // (points - 1) for n in range(points)})
     for point in chosen:
         reset()
-        pid = child(lambda point=point: traced(point, work))  # type: ignore[misc]
+        pid = child(partial(traced, point, work))
         _, status = os.waitpid(pid, 0)
         assert os.WIFSIGNALED(status), f"line {point} of {total} was not reached: {status}"
         index = place / "index.json"
@@ -125,7 +126,7 @@ def race(folder: Path, rounds: int, children: int) -> None:
     for turn in range(rounds):
         place = folder / f"{turn}.oci"
         gate, opened = os.pipe()
-        pids = [child(lambda n=n: racer(place, gate, n)) for n in range(children)]  # type: ignore[misc]
+        pids = [child(partial(racer, place, gate, n)) for n in range(children)]
         os.write(opened, b"g" * children)
         statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
         os.close(gate)

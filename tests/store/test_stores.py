@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ocibuild.content.blob import Blob
-from ocibuild.content.flow import Event, Flow
+from ocibuild.content.flow import Cancel, Event, Flow
 from ocibuild.errors import Cancelled, ContentError, NotFoundError, OcibuildError, StoreError
 from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.descriptor import Descriptor
@@ -45,7 +45,12 @@ def names(place: Path) -> list[tuple[str | None, str | None]]:
 def test_one_tag_in_two_registries_is_two_names_of_one_image(tmp_path: Path) -> None:
     place, one, two = tmp_path / "a.oci", image(b"a"), image(b"b")
     full = annotation.CONTAINERD_NAME
-    filled(LayoutStore(place), ("1", one, {full: "a.io/x:1"}), ("1", one, {full: "b.io/x:1"}), ("1", one, {full: "b.io/x:1"}))
+    filled(
+        LayoutStore(place),
+        ("1", one, {full: "a.io/x:1"}),
+        ("1", one, {full: "b.io/x:1"}),
+        ("1", one, {full: "b.io/x:1"}),
+    )
     assert names(place) == [("1", "a.io/x:1"), ("1", "b.io/x:1")]
     assert LayoutStore(place).resolve("b.io/x:1").digest == one[-1].descriptor.digest
     filled(LayoutStore(place), ("1", two, {full: "a.io/x:1"}))
@@ -140,11 +145,15 @@ def test_an_archive_others_wrote_is_read(tmp_path: Path) -> None:
     for prefix in ("", "./"):
         members = {prefix + str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
         reader = ArchiveReader(written(tmp_path / "a.tar", members))
-        assert [d.digest for d in walk(reader, reader.resolve("1"))] == [b.descriptor.digest for b in (image(b"a")[1], image(b"a")[0], image(b"a")[2])]
+        assert [d.digest for d in walk(reader, reader.resolve("1"))] == [
+            b.descriptor.digest for b in (image(b"a")[1], image(b"a")[0], image(b"a")[2])
+        ]
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"x", b"x" * 2000, bytes(1024), b"\x1f\x8b\x08" + bytes(600)], ids=["empty", "x", "text", "nothing", "gzip"]
+    "data",
+    [b"", b"x", b"x" * 2000, bytes(1024), b"\x1f\x8b\x08" + bytes(600)],
+    ids=["empty", "x", "text", "nothing", "gzip"],
 )
 def test_what_is_no_archive_says_so(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.tar"
@@ -165,7 +174,7 @@ def test_an_archive_that_is_missing_cut_or_has_a_bad_index(tmp_path: Path) -> No
         whole.write_bytes(data[:length])
         try:
             reader = ArchiveReader(str(whole))
-            list(fetch(reader, descriptor) for descriptor in walk(reader, reader.resolve("1")))
+            [fetch(reader, descriptor) for descriptor in walk(reader, reader.resolve("1"))]
         except OcibuildError:
             continue
         assert length > len(data) - 3000
@@ -219,8 +228,9 @@ def test_the_first_failure_calls_the_rest_off_and_is_the_one_reported() -> None:
 
 def test_a_copy_that_was_called_off_says_so() -> None:
     source = filled(MemoryStore(), ("1", image(b"a"), {}))
-    with pytest.raises(Cancelled), Flow.open() as flow:
-        flow.cancel.set()
+    cancel = Cancel()
+    cancel.set()
+    with pytest.raises(Cancelled), Flow.open(cancel=cancel) as flow:
         copy(source, source.resolve("1"), MemoryStore(), flow=flow)
 
 
