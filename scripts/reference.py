@@ -45,7 +45,7 @@ def _verb(parent: click.Context, name: str, verb: click.Command) -> Iterator[str
     yield text.strip() + "\n"
     for block in example:
         yield f"```\n{block.strip()}\n```\n"
-    records = [parameter.get_help_record(context) for parameter in verb.params]
+    records = [parameter.get_help_record(context) for parameter in verb.params if isinstance(parameter, click.Option)]
     yield "| flag | |\n|---|---|"
     for record in records:
         if record:
