@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import venv
 from pathlib import Path
 
@@ -26,15 +25,17 @@ def main(name: str) -> int:
         if is_made(final, lock):
             return 0
         print(f"setting up {final.relative_to(ROOT)} (once) …", file=sys.stderr, flush=True)
-        staging = Path(tempfile.mkdtemp(prefix=f"env-{name}-", dir=final.parent))
+        shutil.rmtree(final, ignore_errors=True)
         try:
-            venv.create(staging, with_pip=True)
-            install(staging / "bin" / "python", lock)
-            shutil.copyfile(lock, staging / "lock.txt")
+            # In its place from the start: the programs that pip writes carry their environment's path.
+            venv.create(final, with_pip=True)
+            install(final / "bin" / "python", lock)
+            stamp = final / "lock.txt.new"
+            shutil.copyfile(lock, stamp)
+            stamp.rename(final / "lock.txt")  # what says that it is whole, so it comes last
+        except BaseException:
             shutil.rmtree(final, ignore_errors=True)
-            staging.rename(final)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            raise
     return 0
 
 
