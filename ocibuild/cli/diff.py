@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import click
@@ -32,4 +33,4 @@ def diff_command(a: str, b: str, platform: str | None, as_json: bool, quiet: boo
         for each in found:
             show.result(show.plain(str(each)))
     if found:
-        raise click.exceptions.Exit(FindingsError.exit_status)
+        sys.exit(FindingsError.exit_status)
