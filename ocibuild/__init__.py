@@ -17,6 +17,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ocibuild.api.check import Finding, check
+    from ocibuild.api.diff import Difference, diff
     from ocibuild.api.extract import Extracted, extract
     from ocibuild.api.inspecting import inspect
     from ocibuild.api.joining import join
@@ -55,8 +57,10 @@ __all__ = [
     "ContentError",
     "Credential",
     "Descriptor",
+    "Difference",
     "Digest",
     "Extracted",
+    "Finding",
     "FindingsError",
     "InputError",
     "NetworkError",
@@ -73,8 +77,10 @@ __all__ = [
     "Transferred",
     "UsageError",
     "blob",
+    "check",
     "config",
     "copy",
+    "diff",
     "digest",
     "extract",
     "inspect",
@@ -88,8 +94,10 @@ _HOMES = {
     "Artifact": "binary.artifact",
     "Credential": "registry.credentials",
     "Descriptor": "spec.descriptor",
+    "Difference": "api.diff",
     "Digest": "spec.digest",
     "Extracted": "api.extract",
+    "Finding": "api.check",
     "Options": "pack.options",
     "Packed": "api.pack",
     "Platform": "spec.platform",
@@ -97,8 +105,10 @@ _HOMES = {
     "Session": "api.session",
     "Transferred": "api.transfer",
     "blob": "api.raw",
+    "check": "api.check",
     "config": "api.raw",
     "copy": "api.transfer",
+    "diff": "api.diff",
     "digest": "api.raw",
     "extract": "api.extract",
     "inspect": "api.inspecting",

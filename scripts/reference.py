@@ -32,7 +32,7 @@ def pages() -> dict[str, str]:
 
 def command_line() -> str:
     """The reference of every verb, as Markdown."""
-    context = click.Context(cli, info_name="ocibuild")
+    context = click.Context(cli, info_name="ocibuild", **cli.context_settings)
     verbs = [(name, cli.get_command(context, name)) for name in cli.list_commands(context)]
     return "\n".join([_INTRO, *(line for name, verb in verbs if verb for line in _verb(context, name, verb))])
 

@@ -22,7 +22,7 @@ from ocibuild.pack import configfile
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-CONTEXT = click.Context(cli, info_name="ocibuild")
+CONTEXT = click.Context(cli, info_name="ocibuild", **cli.context_settings)
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {"scripts/test", "pip", "pipx", "python"}  # set up whole environments: tried by tests/e2e
 
