@@ -166,3 +166,23 @@ def test_the_document_lists_every_code() -> None:
     raised = set(re.findall(r'Finding\(\s*"([a-z0-9-]+)"', source))
     assert documented - raised == {"layer-path-unsafe", "layer-path-duplicate", "layer-path-orphan"}
     assert raised <= documented
+
+
+@pytest.mark.parametrize(
+    "section, code",
+    [
+        (b"\1\4\1\x60\0\0" + b"\2\x13\1\x0dwasi_unstable\1f\0\0", "wasi-unstable"),
+        (b"\0\x17\x0b.debug_info" + bytes(11), "debug-sections"),
+    ],
+)
+def test_modules_that_are_old_or_heavy(section: bytes, code: str) -> None:
+    Path("x.wasm").write_bytes(MODULE + section)
+    assert code in codes(check("x.wasm"))
+
+
+def test_an_artifact_of_two_layers() -> None:
+    layers = [Blob.of(mediatype.WASM_LAYER, MODULE), Blob.of(mediatype.WASM_LAYER, WASM.read_bytes())]
+    config = Blob.of(mediatype.WASM_CONFIG, b"{}")
+    manifest = Manifest(config.descriptor, tuple(layer.descriptor for layer in layers))
+    write("made", config, *layers, Blob.of(mediatype.MANIFEST, manifest.to_bytes()))
+    assert codes(check("made")) == {"artifact-layers", "program-ambiguous"}
