@@ -47,7 +47,7 @@ def diff(
 
     Raises NotFoundError, ContentError, and what stores and registries raise.
     """
-    session = session or Session()
+    session = (session or Session()).begin()
     a, b = (session.found(places.parse(text)) for text in (one, other))
     if platform is not None:
         a, b = ((store, pick(store, root, platform)[0]) for store, root in (a, b))

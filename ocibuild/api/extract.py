@@ -47,7 +47,7 @@ def extract(
     executable. The file appears whole or not at all. Raises ContentError (`program-missing`, `program-ambiguous`,
     `layer-invalid`, `digest-mismatch`), UsageError (`platform-needed`, `output-exists`), NotFoundError, StoreError.
     """
-    store, root = (session or Session()).found(places.parse(place))
+    store, root = (session or Session()).begin().found(places.parse(place))
     _, manifest = pick(store, root, platform, prefer_wasm=True)
     program = find_program(store, manifest)
     shape = recognise(manifest)

@@ -62,7 +62,7 @@ def inspect(
     if is_program(what):
         return file_document(artifact.inspect(what, allow_dynamic=True))
     place = places.parse(what)
-    store = (session or Session()).source(place)
+    store = (session or Session()).begin().source(place)
     if place.reference is None and not place.name and isinstance(store, Roots):
         roots = list(store.roots())
         if len({root.digest for _, root in roots}) != 1:

@@ -26,7 +26,7 @@ def join(*references: str, tag: str, session: Session | None = None) -> Transfer
     Platforms are read from the images' own configs. Raises UsageError (`platform-twice`, `not-runnable`) where two are
     for one platform, or one is an artifact that has none.
     """
-    session = session or Session()
+    session = (session or Session()).begin()
     found = [session.found(places.parse(text)) for text in references]
     if not found:
         raise UsageError("index needs images to join", code="usage", hint="ocibuild index REF… -t REGISTRY/NAME:TAG")

@@ -70,7 +70,7 @@ def pack(
     of Options and go over `options`. Raises InputError, UsageError, StoreError, RegistryError,
     NetworkError, ToolError; nothing half-written stays behind.
     """
-    session = session or Session()
+    session = (session or Session()).begin()
     asked = configfile.asked(config, target, files, tags, options or Options())
     chosen = with_said(asked.options, said)
     references = [Reference.parse(tag) for tag in asked.tags]

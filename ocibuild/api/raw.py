@@ -21,7 +21,7 @@ def manifest(place: str, *, platform: str | None = None, session: Session | None
 
     Raises NotFoundError, ContentError, and what stores and registries raise.
     """
-    store, root = (session or Session()).found(places.parse(place))
+    store, root = (session or Session()).begin().found(places.parse(place))
     if platform is not None:
         root, _ = pick(store, root, platform)
     return fetch(store, root)
@@ -29,14 +29,14 @@ def manifest(place: str, *, platform: str | None = None, session: Session | None
 
 def config(place: str, *, platform: str | None = None, session: Session | None = None) -> bytes:
     """The config blob, whatever its media type. Raises UsageError (`platform-needed`) where an index has several."""
-    store, root = (session or Session()).found(places.parse(place))
+    store, root = (session or Session()).begin().found(places.parse(place))
     _, document = pick(store, root, platform)
     return fetch(store, document.config)
 
 
 def digest(place: str, *, platform: str | None = None, session: Session | None = None) -> Digest:
     """The digest a place stands for now. Raises as `manifest` does."""
-    store, root = (session or Session()).found(places.parse(place))
+    store, root = (session or Session()).begin().found(places.parse(place))
     if platform is not None:
         root, _ = pick(store, root, platform)
     return root.digest
@@ -51,7 +51,7 @@ def blob(place: str, wanted: str, *, session: Session | None = None) -> Iterator
     """
     sought = Digest(wanted)
     where = places.parse(place)
-    store = (session or Session()).source(where)
+    store = (session or Session()).begin().source(where)
     found = next((each for each in _below(store, where) if each.digest == sought), None)
     if found is None:
         raise NotFoundError(

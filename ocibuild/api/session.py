@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ocibuild import ambient
@@ -29,7 +29,7 @@ def _silent(event: Event) -> None:
 class Session:
     """Made once by a caller and passed to verbs; every verb makes its own where none is given.
 
-    `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host.
+    `cancel` calls off whatever verb is under way. `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host.
     """
 
     plain_http: bool | None = None
@@ -39,6 +39,10 @@ class Session:
     observe: Callable[[Event], None] = _silent
     cancel: Cancel = field(default_factory=Cancel)
     surroundings: Ambient = field(default_factory=ambient.read)
+
+    def begin(self) -> Session:
+        """The session for one verb: its failure calls off its own work, and nothing after it."""
+        return replace(self, cancel=self.cancel.child())
 
     @contextmanager
     def flow(self) -> Iterator[Flow]:

@@ -30,13 +30,13 @@ def copy(source: str, destination: str, *, session: Session | None = None, out: 
 
     Raises UsageError for a place that cannot be read, NotFoundError, and what stores and registries raise.
     """
-    session = session or Session()
+    session = (session or Session()).begin()
     return _copy(places.parse(source), places.parse(destination, writing=True), session, out)
 
 
 def push(source: str, *references: str, session: Session | None = None) -> tuple[Transferred, ...]:
     """Copy a local image to registry references. Raises UsageError where there is none."""
-    session = session or Session()
+    session = (session or Session()).begin()
     if not references:
         raise UsageError("push needs to know where", code="usage", hint="ocibuild push SOURCE REGISTRY/NAME:TAG")
     where = [places.parse(text if text.startswith("docker:") else f"docker://{text}") for text in references]

@@ -65,6 +65,16 @@ class Cancel:
         if self._event.wait(seconds):
             raise Cancelled("cancelled")
 
+    def child(self) -> Cancel:
+        """A switch of its own for one piece of work: this one sets it, and not the other way round."""
+        child = Cancel()
+        with self._lock:
+            self._next += 1
+            self._closers[self._next] = child.set
+        if self.is_set:
+            child.set()
+        return child
+
     @contextmanager
     def closing(self, close: Callable[[], None]) -> Iterator[None]:
         """While inside, `set` calls `close`."""

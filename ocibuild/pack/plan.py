@@ -56,6 +56,7 @@ def plan(inputs: Sequence[Input], options: Options, context: Context) -> Plan:
     chosen = [_place(entry, inputs, options) for entry in inputs]
     chosen += [_Placed(placed.artifact, placed.shape, other) for placed in chosen for other in _also(placed, options)]
     _refuse_doubles(chosen)
+    _refuse_unused_platforms(chosen, options)
     chosen.sort(key=_rank)
     several = len(chosen) > 1 or options.index
     for placed in chosen:
@@ -95,6 +96,7 @@ def _place(entry: Input, inputs: Sequence[Input], options: Options) -> _Placed:
             code="shape-conflict",
             hint="leave --format out: natives are shipped as image",
         )
+    _refuse_unsayable(chosen, entry, options)
     said = entry.platform or _said_platform(native, inputs, options)
     if native is not None:
         return _Placed(artifact, chosen, _native(artifact, native, said))
@@ -138,6 +140,36 @@ def _refuse_doubles(chosen: Sequence[_Placed]) -> None:
                 code="platform-twice",
                 hint="give one of them, or say what detection cannot know: FILE=PLATFORM",
             )
+
+
+def _refuse_unused_platforms(chosen: Sequence[_Placed], options: Options) -> None:
+    used = {placed.platform for placed in chosen}
+    for text in options.platform:
+        if Platform.parse(text) not in used:
+            raise UsageError(
+                f"--platform {text} fits none of the files",
+                code="platform-unused",
+                hint="say it with the file it is meant for: FILE=PLATFORM",
+            )
+
+
+_PROCESS = ("entrypoint", "cmd", "env", "label", "user", "workdir", "expose", "volume", "stop_signal", "nonroot")
+
+
+def _refuse_unsayable(chosen: Shape, entry: Input, options: Options) -> None:
+    """What a shape has no place for is refused, not dropped."""
+    unsayable = [] if chosen.runnable else [name for name in _PROCESS if getattr(options, name)]
+    if not chosen.runnable and (options.platform or entry.platform):
+        unsayable.append("platform")
+    if not chosen.files:
+        unsayable += [name for name in ("compression", "mode") if getattr(options, name)]
+    if unsayable:
+        flag = unsayable[0].replace("_", "-")
+        raise UsageError(
+            f"format {chosen.name} has no place for --{flag}",
+            code="shape-conflict",
+            hint=f"leave --{flag} out, or choose --format image",
+        )
 
 
 def _rank(placed: _Placed) -> tuple[bool, bool, int, Platform]:

@@ -14,7 +14,7 @@ from ocibuild.ambient import Ambient
 from ocibuild.api.pack import pack
 from ocibuild.api.session import Session
 from ocibuild.api.transfer import copy
-from ocibuild.errors import InputError, StoreError, UsageError
+from ocibuild.errors import Cancelled, InputError, StoreError, UsageError
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.store.base import fetch
 from ocibuild.store.graph import node
@@ -155,3 +155,34 @@ def test_index_lists_wasm_under_the_hosts_platforms_with_one_layer(here: Path) -
     assert [str(entry.platform) for entry in index.manifests] == ["linux/amd64", "linux/arm64", "wasi/wasm"]
     layers = {node(store, entry).layers[0].digest for entry in index.manifests}  # type: ignore[union-attr]
     assert len(layers) == 1
+
+
+def test_a_failed_verb_does_not_call_off_the_next_one_of_its_session(here: Path) -> None:
+    session = Session()
+    with pytest.raises(StoreError):
+        pack("hello.wasm", index=True, output="docker-archive:x.tar", session=session)
+    assert pack("hello.wasm", session=session).references
+
+
+def test_a_session_that_is_called_off_calls_off_its_verbs(here: Path) -> None:
+    session = Session()
+    session.cancel.set()
+    with pytest.raises(Cancelled):
+        pack("hello.wasm", session=session)
+    assert not Path("hello.oci").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [{"entrypoint": "x"}, {"env": {"A": "1"}}, {"compression": "zstd"}, {"mode": "0700"}]
+)
+def test_what_a_shape_has_no_place_for_is_refused(option: dict[str, object], here: Path) -> None:
+    with pytest.raises(UsageError, match=f"has no place for --{next(iter(option))}") as caught:
+        pack("hello.wasm", format="artifact", **option)
+    assert caught.value.code == "shape-conflict"
+
+
+def test_a_platform_that_fits_no_file_is_refused(here: Path) -> None:
+    (here / "other.wasm").write_bytes(MODULE)
+    with pytest.raises(UsageError, match="linux/riscv64") as caught:
+        pack("hello.wasm", "other.wasm=wasip1/wasm", platform=["linux/riscv64"])
+    assert caught.value.code == "platform-unused"

@@ -25,6 +25,11 @@ class Shape:
     wasm_only: bool
     consumers: str
 
+    @property
+    def runnable(self) -> bool:
+        """True where the config is an image config: it has a platform, and says what to start."""
+        return self.config_type == mediatype.CONFIG
+
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape
