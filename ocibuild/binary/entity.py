@@ -191,8 +191,10 @@ def _skip_heap_type(cursor: Cursor, features: set[str]) -> None:
 def skip_table_type(cursor: Cursor, features: set[str]) -> None:
     """Read over a table type: element type, flags, limits."""
     found: set[str] = set()
-    skip_value_type(cursor, found)
-    # A table of functions is what WebAssembly 1.0 has; anything else came with reference types.
+    if cursor.peek() == 0x70:
+        cursor.byte()  # a table of functions is what WebAssembly 1.0 has; anything else came with reference types
+    else:
+        skip_value_type(cursor, found)
     start = cursor.offset
     flags = cursor.u32()
     if flags > 0x07:

@@ -7,7 +7,6 @@ Only sizes, counts and numbers that cannot be true are errors.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,17 +20,16 @@ from ocibuild.binary.entity import (
     read_component_imports,
     read_core_exports,
     read_memories,
-    skip_table_type,
-    skip_value_type,
 )
 from ocibuild.binary.extent import Budget, Cursor, Extent
+from ocibuild.binary.features import features_of_memories, features_of_names, features_of_types
 from ocibuild.binary.metadata import Metadata, read_metadata, read_target_features
+from ocibuild.binary.world import Role, component_role, module_role, wasi_level
 from ocibuild.errors import InputError
 
 MAGIC = b"\0asm"
 
 Kind = Literal["module", "component"]
-Role = Literal["command", "reactor", "http", "proxy-wasm", "library"]
 
 _CORE_SECTIONS = {
     0: "custom", 1: "type", 2: "import", 3: "function", 4: "table", 5: "memory", 6: "global", 7: "export", 8: "start",
@@ -45,9 +43,6 @@ _COMPONENT_SECTIONS = {
 _MAX_NESTING = 16
 _MAX_CHILDREN = 4096
 _MAX_NOTES = 100
-_TYPES_LOOKED_AT = 64 * 1024
-_WASI_CORE = {"cli", "clocks", "filesystem", "http", "io", "random", "sockets"}
-_WASI_NAME = re.compile(r"wasi:([a-z0-9-]+)/[a-z0-9-]+@([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:[-+][0-9A-Za-z.+-]*)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +93,11 @@ class WasmFacts:
     def world_exports(self) -> tuple[str, ...]:
         """The keys of what a component's world exports, in the file's order; empty for a module."""
         return tuple(entry.name for entry in self.exports) if self.kind == "component" else ()
+
+    @property
+    def is_wit_package(self) -> bool:
+        """True for WIT in binary form: interfaces and worlds to build against, nothing to run."""
+        return self.has_section("wit-component-encoding")
 
     def has_section(self, name: str) -> bool:
         """True when there is a custom section of that name."""
@@ -169,13 +169,13 @@ class _Walk:
         imports = self.core.entries if self.kind == "module" else self.imports
         memories = self.core.memories + [memory for module in self.modules for memory in module.memories]
         features = self.features | self.core.features | {name for module in self.modules for name in module.features}
-        features |= _memory_features(self.core.memories) | _async_features(imports, self.exports)
+        features |= features_of_memories(self.core.memories) | self._asynchronous()
         return WasmFacts(
             kind=self.kind,
             imports=tuple(imports),
             exports=tuple(self.exports),
-            wasi=_wasi_level(imports, self.exports),
-            role=_component_role(self.exports) if self.kind == "component" else _module_role(self.exports),
+            wasi=wasi_level(imports, self.exports),
+            role=component_role(self.exports) if self.kind == "component" else module_role(self.exports),
             metadata=self.metadata,
             memories=tuple(memories),
             features=tuple(sorted(features)),
@@ -185,6 +185,13 @@ class _Walk:
             modules=tuple(self.modules),
             unread=tuple(self.unread),
         )
+
+    def _asynchronous(self) -> set[str]:
+        # Only inside a component are the canonical ABI's names more than names.
+        if self.kind == "module":
+            return set()
+        inside = [entry for module in self.modules for entry in (*module.imports, *module.exports)]
+        return features_of_names([*self.imports, *self.exports, *inside])
 
     def _section(self, names: dict[int, str]) -> None:
         start = self.cursor.offset
@@ -233,7 +240,7 @@ class _Walk:
                 case "export":
                     self.exports += read_core_exports(body)
                 case "type" | "table":
-                    self.features |= _look_at_types(kind, body)
+                    self.features |= features_of_types(kind, body)
                 case "data count":
                     self.features.add("bulk-memory")
                 case "tag":
@@ -265,117 +272,3 @@ class _Walk:
     def _note(self, text: str) -> None:
         if len(self.unread) < _MAX_NOTES:
             self.unread.append(text)
-
-
-def _look_at_types(kind: str, body: Cursor) -> set[str]:
-    # Types are looked at for the features they show, nothing else: a part is enough, and what is new ends the look.
-    features: set[str] = set()
-    body = body.part(min(body.left, _TYPES_LOOKED_AT))
-    try:
-        for _ in range(body.u32()):
-            if kind == "type":
-                _skip_type(body, features)
-            else:
-                _skip_table(body, features)
-    except (InputError, Unknown):
-        pass
-    return features
-
-
-def _skip_table(cursor: Cursor, features: set[str]) -> None:
-    if cursor.left and cursor.peek() == 0x40:  # a table with an initial value, whose length only its code tells
-        features.add("function-references")
-        raise Unknown("table with an expression")
-    skip_table_type(cursor, features)
-
-
-def _skip_type(cursor: Cursor, features: set[str]) -> None:
-    if cursor.peek() != 0x4E:
-        return _skip_subtype(cursor, features)
-    cursor.byte()
-    features.add("gc")
-    for _ in range(cursor.u32()):
-        _skip_subtype(cursor, features)
-
-
-def _skip_subtype(cursor: Cursor, features: set[str]) -> None:
-    form = cursor.byte()
-    if form in (0x50, 0x4F):
-        features.add("gc")
-        for _ in range(cursor.u32()):
-            cursor.u32()
-        form = cursor.byte()
-    if form == 0x60:
-        for position in (0, 1):
-            count = cursor.u32()
-            if position and count > 1:
-                features.add("multi-value")
-            for _ in range(count):
-                skip_value_type(cursor, features)
-    elif form in (0x5E, 0x5F):
-        features.add("gc")
-        for _ in range(1 if form == 0x5E else cursor.u32()):
-            skip_value_type(cursor, features)
-            cursor.byte()
-    else:
-        raise Unknown(f"type form {form:#x}")
-
-
-def _memory_features(memories: list[MemoryLimits]) -> set[str]:
-    features = set()
-    if len(memories) > 1:
-        features.add("multi-memory")
-    for memory in memories:
-        if memory.shared:
-            features.add("threads")
-        if memory.is_64:
-            features.add("memory64")
-        if memory.page_size != 65536:
-            features.add("custom-page-sizes")
-    return features
-
-
-def _async_features(imports: list[Import], exports: list[Export]) -> set[str]:
-    # The canonical ABI's names for asynchronous functions (component-model, CanonicalABI.md and wit-component).
-    marks = ("[async-lift]", "[async-lower]", "[task-return]", "[async]", "[async method]", "[async static]")
-    names = [entry.name for entry in imports] + [entry.name for entry in exports]
-    return {"component-model-async"} if any(name.startswith(marks) for name in names) else set()
-
-
-def _wasi_level(imports: list[Import], exports: list[Export]) -> str:
-    names = {entry.module or entry.name for entry in imports} | {entry.name for entry in exports}
-    found = [match.groups() for name in names if (match := _WASI_NAME.match(name))]
-    # The packages of WASI itself carry its version; proposals on their way (wasi:nn, wasi:keyvalue) have their own.
-    versions = [version for package, version in found if package in _WASI_CORE] or [version for _, version in found]
-    if versions:
-        return max(versions, key=_version_order)
-    if "wasi_snapshot_preview1" in names:
-        return "preview1"
-    return "unstable" if "wasi_unstable" in names else "none"
-
-
-def _version_order(version: str) -> tuple[tuple[int, ...], bool, str]:
-    # SemVer's order as far as WASI needs it: a pre-release comes before its release.
-    release, _, rest = version.partition("-")
-    numbers = tuple(int(part) for part in release.partition("+")[0].split("."))
-    return numbers, not rest, rest
-
-
-def _module_role(exports: list[Export]) -> Role:
-    names = {entry.name for entry in exports if entry.kind == "func"}
-    # Proxy-Wasm first: its SDKs also export _start or _initialize, which its hosts call before anything else.
-    if any(name.startswith("proxy_abi_version_") for name in names):
-        return "proxy-wasm"
-    if "_start" in names:
-        return "command"
-    return "reactor" if "_initialize" in names else "library"
-
-
-def _component_role(exports: list[Export]) -> Role:
-    names = {entry.name.partition("@")[0] for entry in exports}
-    # HTTP first, as runwasi's wasmtime shim chooses.
-    if names & {"wasi:http/incoming-handler", "wasi:http/handler"}:
-        return "http"
-    if "wasi:cli/run" in names:
-        return "command"
-    return "reactor" if any(entry.kind in ("func", "instance") for entry in exports) else "library"

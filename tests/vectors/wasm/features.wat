@@ -1,0 +1,16 @@
+;; One of every kind that headers show: several memories (shared, 64 bits), tags, structures, references, vectors.
+(module
+  (type $pair (struct (field i32) (field (mut i64))))
+  (type $two (func (result i32 i64)))
+  (type $vector (func (param v128)))
+  (import "env" "shared" (memory 1 4 shared))
+  (import "env" "failure" (tag (param i32)))
+  (import "env" "limit" (global i64))
+  (import "env" "hosts" (table 1 externref))
+  (import "env" "callback" (global (ref null $vector)))
+  (memory $large i64 1 65536)
+  (tag $own (param i64))
+  (func (export "first"))
+  (export "large" (memory $large))
+  (export "own" (tag $own))
+  (data "passive"))
