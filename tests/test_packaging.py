@@ -40,7 +40,14 @@ def test_the_sdist_can_be_built_and_tested_from(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"pyproject.toml", "LICENSE", "README.md", "samples/hello.wasm", "scripts/ocibuild", "requirements/run.txt"} <= names
+    assert {
+        "pyproject.toml",
+        "LICENSE",
+        "README.md",
+        "samples/hello.wasm",
+        "scripts/ocibuild",
+        "requirements/run.txt",
+    } <= names
     assert {f"schemas/{path.name}" for path in (ROOT / "schemas").glob("*.json")} <= names
 
 

@@ -69,7 +69,7 @@ def check(what: str, *, consumer: str | None = None, session: Session | None = N
     chosen = preset(consumer) if consumer else None
     if is_program(what):
         return tuple(_file(what, chosen))
-    store, root = (session or Session()).found(places.parse(what))
+    store, root = (session or Session()).begin().found(places.parse(what))
     broken = tuple(_blobs(store, root))
     return broken or tuple(_root(store, root, chosen))
 

@@ -30,6 +30,9 @@ from ocibuild.store.copy import Copied, copy
 from ocibuild.store.layout import LayoutStore
 from ocibuild.store.memory import MemoryStore, dry
 
+UNNAMED = "latest"
+"""The tag in a layout or archive of an image nobody named."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -156,7 +159,8 @@ def _tag(target: Target, root: Descriptor, references: Sequence[Reference], plac
     for reference in references:
         target.tag(root.with_annotations({annotation.CONTAINERD_NAME: str(reference)}), reference.tag)
     if not references:
-        target.tag(root, (place.name if place else "") or None)
+        # A name, so that packing again replaces the image instead of standing beside it.
+        target.tag(root, (place.name if place else "") or UNNAMED)
 
 
 def _push(stage: LayoutStore, root: Descriptor, reference: Reference, session: Session, flow: Flow) -> Copied:

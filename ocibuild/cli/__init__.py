@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     if hasattr(signal, "SIGTERM"):
         signal.signal(signal.SIGTERM, _interrupt)
     try:
-        cli.main(words, prog_name="ocibuild", standalone_mode=False)
+        status = cli.main(words, prog_name="ocibuild", standalone_mode=False)
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> NoReturn:
             hint="this is a defect of ocibuild: run it again with --debug and report what it shows",
         )
         sys.exit(failed(unexpected, as_json))
-    sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)  # click hands over what a verb exited with
 
 
 def failed_usage(error: click.ClickException, as_json: bool) -> int:

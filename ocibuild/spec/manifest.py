@@ -81,9 +81,7 @@ class Index:
         return jsonform.dump(document)
 
 
-def parse(
-    data: bytes, media_type: str, what: str = "manifest", limit: int = jsonform.MAX_DOCUMENT
-) -> Manifest | Index:
+def parse(data: bytes, media_type: str, what: str = "manifest", limit: int = jsonform.MAX_DOCUMENT) -> Manifest | Index:
     """Read the document that a descriptor of `media_type` points at, up to `limit` bytes of it.
 
     Raises ContentError: `json-invalid`, `document-invalid`, and `media-type-mismatch` where the body's own mediaType,

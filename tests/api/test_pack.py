@@ -186,3 +186,11 @@ def test_a_platform_that_fits_no_file_is_refused(here: Path) -> None:
     with pytest.raises(UsageError, match="linux/riscv64") as caught:
         pack("hello.wasm", "other.wasm=wasip1/wasm", platform=["linux/riscv64"])
     assert caught.value.code == "platform-unused"
+
+
+def test_packing_a_changed_program_again_replaces_the_image(here: Path) -> None:
+    pack("hello.wasm")
+    (here / "hello.wasm").write_bytes(MODULE + b"\0\2\1x")
+    second = pack("hello.wasm")
+    assert [(name, str(d.digest)) for name, d in LayoutStore("hello.oci").roots()] == [("latest", second.digest)]
+    assert copy("hello.oci", "copied.tar").descriptor.digest == second.descriptor.digest
