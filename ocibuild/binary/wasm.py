@@ -190,7 +190,9 @@ class _Walk:
         # Only inside a component are the canonical ABI's names more than names.
         if self.kind == "module":
             return set()
-        inside = [entry for module in self.modules for entry in (*module.imports, *module.exports)]
+        inside: list[Import | Export] = []
+        for module in self.modules:
+            inside += [*module.imports, *module.exports]
         return features_of_names([*self.imports, *self.exports, *inside])
 
     def _section(self, names: dict[int, str]) -> None:
