@@ -186,3 +186,34 @@ def test_an_artifact_of_two_layers() -> None:
     manifest = Manifest(config.descriptor, tuple(layer.descriptor for layer in layers))
     write("made", config, *layers, Blob.of(mediatype.MANIFEST, manifest.to_bytes()))
     assert codes(check("made")) == {"artifact-layers", "program-ambiguous"}
+
+
+def elf(name: str, tmp_path: Path) -> str:
+    """A real program of the readers' vectors, unpacked."""
+    import lzma
+
+    file = tmp_path / name
+    file.write_bytes(lzma.decompress((ROOT / "tests/vectors/elf" / f"{name}.xz").read_bytes()))
+    return str(file)
+
+
+def test_a_dynamic_program_is_found_with_what_it_needs(tmp_path: Path) -> None:
+    found = {each.code: each for each in check(elf("go-dynamic", tmp_path))}
+    assert found["dynamic-binary"].severity == "error"
+    assert "ld-linux" in found["dynamic-binary"].message
+
+
+def test_a_symbol_table_is_a_hint_and_its_absence_none(tmp_path: Path) -> None:
+    assert "not-stripped" in codes(check(elf("c-armv7", tmp_path)))
+    assert "not-stripped" not in codes(check(elf("c-stripped", tmp_path)))
+
+
+def test_a_module_that_carries_a_world_is_not_yet_a_component() -> None:
+    assert "not-yet-a-component" in codes(check(str(ROOT / "tests/vectors/wasm/embedded.wasm")))
+    assert "not-yet-a-component" not in codes(check(str(WASM)))
+
+
+def test_what_the_reader_does_not_know_is_said_and_no_error() -> None:
+    Path("later.wasm").write_bytes(MODULE + b"\x3f\1\0")  # a section of an id that does not exist yet
+    found = {each.code: each for each in check("later.wasm")}
+    assert found["not-understood"].severity == "info"
