@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from ocibuild.api.check import check
+from ocibuild.api.diff import diff
+from ocibuild.api.extract import extract
 from ocibuild.api.joining import join
 from ocibuild.api.pack import Packed, pack
 from ocibuild.api.transfer import copy, push
@@ -229,3 +232,20 @@ def test_an_image_goes_round_through_skopeo_and_back(registry: Running, part: Pa
     run(part("skopeo"), "copy", "--all", "--src-tls-verify=false", f"docker://{tag}", f"oci:{tmp_path}/theirs:1")
     back = copy(f"oci:{tmp_path}/theirs:1", str(tmp_path / "ours.oci"))
     assert str(back.descriptor.digest) == packed.digest
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_program_comes_back_out_of_a_registry(shape: str, registry: Running, tmp_path: Path) -> None:
+    tag = f"{registry.host}/back-{shape}:1"
+    pack(WASM, tags=[tag], push=True, format=shape)
+    extract(tag, output=str(tmp_path / "back.wasm"))
+    assert (tmp_path / "back.wasm").read_bytes() == WASM.read_bytes()
+
+
+def test_an_image_in_a_registry_is_checked_and_compared(registry: Running) -> None:
+    one, other = f"{registry.host}/look:1", f"{registry.host}/look:2"
+    pack(WASM, AMD64, tags=[one], push=True)
+    pack(WASM, AMD64, tags=[other], push=True, env={"A": "1"})
+    assert not [finding for finding in check(one) if finding.severity == "error"]
+    assert not diff(one, one)
+    assert any("Env" in str(difference) or "env" in str(difference) for difference in diff(one, other))
