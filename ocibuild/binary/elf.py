@@ -24,7 +24,7 @@ Toolchain = Literal["go", "rust", "unknown"]
 
 _EXEC, _DYN = 2, 3
 _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
-_SHT_SYMTAB, _SHT_NOBITS = 2, 8
+_SHT_NULL, _SHT_SYMTAB, _SHT_NOBITS = 0, 2, 8
 _DT_NEEDED, _DT_STRTAB, _DT_SONAME, _DT_FLAGS_1 = 1, 5, 14, 0x6FFFFFFB
 _DF_1_PIE = 0x08000000
 _PF_W = 2
@@ -166,6 +166,12 @@ class _Elf:
             self.phnum = first.info
         if self.shstrndx == 0xFFFF:
             self.shstrndx = first.link
+        for section in sections:
+            in_file = section.size if section.kind not in (_SHT_NULL, _SHT_NOBITS) else 0
+            if in_file and section.offset + in_file > self.extent.size:
+                raise self.truncated(
+                    f"at byte {self.extent.size}; a section goes on to {section.offset + section.size}"
+                )
         return sections
 
     def _section(self, row: bytes) -> _Section:

@@ -34,6 +34,12 @@ def refusal(name: str, head: bytes) -> InputError:
 
 
 def _known(name: str, head: bytes) -> InputError | None:
+    if len(head) < 4 and (b"\0asm".startswith(head) or b"\x7fELF".startswith(head)):
+        return InputError(
+            f"{name} ends after {len(head)} bytes of what may have been a program",
+            code="file-truncated",
+            hint="build or download it again",
+        )
     if head.startswith(b"#!"):
         line = head[2:].partition(b"\n")[0].strip().decode("utf-8", "replace")
         return InputError(
@@ -106,12 +112,6 @@ def _is_text(head: bytes) -> bool:
 
 
 def _unknown(name: str, head: bytes) -> InputError:
-    if len(head) < 4 and (b"\0asm".startswith(head) or b"\x7fELF".startswith(head)):
-        return InputError(
-            f"{name} ends after {len(head)} bytes of what may have been a program",
-            code="file-truncated",
-            hint="build or download it again",
-        )
     return InputError(
         f"{name} is neither WebAssembly nor an ELF program; it begins with {head[:8].hex(' ')}",
         code="format-unknown",

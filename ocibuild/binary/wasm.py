@@ -97,7 +97,8 @@ class WasmFacts:
     @property
     def is_wit_package(self) -> bool:
         """True for WIT in binary form: interfaces and worlds to build against, nothing to run."""
-        return self.has_section("wit-component-encoding")
+        exports = [entry.kind for entry in self.exports]
+        return self.kind == "component" and not self.imports and bool(exports) and set(exports) == {"type"}
 
     def has_section(self, name: str) -> bool:
         """True when there is a custom section of that name."""
@@ -269,7 +270,11 @@ class _Walk:
             raise Unknown("too deep to look into")
         if body.left < 8:
             raise body.wrong(f"a module of {body.left} bytes")
-        return _Walk(self.extent, body.offset, body.end, self.budget, self.depth + 1).facts()
+        try:
+            walk = _Walk(self.extent, body.offset, body.end, self.budget, self.depth + 1)
+        except InputError as problem:
+            raise Unknown(problem.message) from problem  # a version of tomorrow inside is for the runtime to judge
+        return walk.facts()
 
     def _note(self, text: str) -> None:
         if len(self.unread) < _MAX_NOTES:

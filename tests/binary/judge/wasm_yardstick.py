@@ -168,7 +168,7 @@ def _place(section: Section) -> tuple[Any, ...]:
 
 
 def _module(skeleton: str, facts: WasmFacts) -> Iterator[str]:
-    imports = [(_text(m[1]), _text(m[2]), m[3]) for m in _IMPORT.finditer(skeleton)]
+    imports = [*_grouped(skeleton)] + [(_text(m[1]), _text(m[2]), m[3]) for m in _IMPORT.finditer(skeleton)]
     exports = [(_text(m[1]), m[2]) for m in _EXPORT.finditer(skeleton)]
     yield from _differ("imports", imports, [(e.module, e.name, e.kind) for e in facts.imports])
     yield from _differ("exports", exports, [(e.name, e.kind) for e in facts.exports])
@@ -180,6 +180,14 @@ def _module(skeleton: str, facts: WasmFacts) -> Iterator[str]:
     proxy = any(name.startswith("proxy_abi_version_") for name in names)
     started = "command" if "_start" in names else "reactor" if "_initialize" in names else "library"
     yield from _differ("role", "proxy-wasm" if proxy else started, facts.role)
+
+
+def _grouped(skeleton: str) -> Iterator[tuple[str, str, str]]:
+    # Compact imports: one module for many items, each with its type, or one type behind them all.
+    for group in re.finditer(rf"^  \(import {_STRING}\n(.*?)^  \)", skeleton, re.M | re.S):
+        shared = re.search(r"^    \((?!item)(\w+)", group[2], re.M)
+        for item in re.finditer(rf"^    \(item {_STRING}(?: \((\w+))?", group[2], re.M):
+            yield _text(group[1]), _text(item[1]), item[2] or (shared[1] if shared else "")
 
 
 def _component(path: Path, skeleton: str, facts: WasmFacts) -> Iterator[str]:

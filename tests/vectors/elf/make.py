@@ -2,7 +2,7 @@
 
 What a reader of headers may look at stays: the headers, the interpreter, the dynamic section and its strings, notes,
 Go's build information, `.comment`, ARM's attributes. The rest becomes zeros, and xz makes next to nothing of it. Which
-ranges those are is pyelftools' word, not ocibuild's. Needs go, rustc, gcc's libc and ziglang:
+ranges those are is pyelftools' word, not ocibuild's. Needs go, rustc, gcc's libc, ziglang and wasmtime:
 
     python tests/vectors/elf/make.py
 """
@@ -16,6 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import wasmtime
 from elftools.elf.elffile import ELFFile
 
 HERE = Path(__file__).parent
@@ -91,6 +92,8 @@ def hollow(path: Path) -> bytes:
 
 
 def main() -> None:
+    # What Wasmtime compiles ahead of time is ELF too; its header is what it is known by.
+    (HERE / "module.cwasm.head").write_bytes(wasmtime.Module(wasmtime.Engine(), "(module)").serialize()[:64])
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         build(folder)
