@@ -62,6 +62,9 @@ def _skip_subtype(cursor: Cursor, features: set[str]) -> None:
                 features.add("multi-value")
             for _ in range(count):
                 skip_value_type(cursor, features)
+    elif form == 0x5D:
+        features.add("stack-switching")
+        cursor.s33()
     elif form in (0x5E, 0x5F):
         features.add("gc")
         for _ in range(1 if form == 0x5E else cursor.u32()):

@@ -105,12 +105,12 @@ class WasmFacts:
         return any(section.name == name for section in self.sections)
 
 
-def read_wasm(extent: Extent) -> WasmFacts:
-    """Read a file that begins with Wasm's magic.
+def read_wasm(extent: Extent, budget: Budget | None = None) -> WasmFacts:
+    """Read a file that begins with Wasm's magic, keeping no more than `budget` (by default, more than programs have).
 
     Raises InputError: `file-truncated`, `wasm-malformed`, `wasm-version-unknown`, `wasm-object`.
     """
-    facts = _Walk(extent, 0, extent.size, Budget(), 0).facts()
+    facts = _Walk(extent, 0, extent.size, budget or Budget(), 0).facts()
     if facts.has_section("linking") and not facts.exports:
         raise InputError(
             f"{extent.name} is a WebAssembly object file, not yet a module",

@@ -10,6 +10,7 @@ import pytest
 
 from ocibuild.binary.artifact import inspect, inspect_bytes
 from ocibuild.binary.elf import ElfFacts
+from ocibuild.binary.machine import Target, arm_variant, operating_system
 from ocibuild.errors import InputError
 
 PROGRAMS = {
@@ -90,6 +91,55 @@ def test_go_programs_without_section_headers_say_it_too(elf_vector):
     without = inspect_bytes(bytes(data), "program").facts
     assert without.go == complete.go
     assert without.stripped
+
+
+# Sections as GNU as writes them for -march=armv6 and the like (ABI addenda for the ARM architecture, build attributes):
+# "A", length, vendor, then tag 1, length, and pairs of a tag and a number or text.
+def attributes(*pairs: bytes, vendor: bytes = b"aeabi") -> bytes:
+    body = b"".join(pairs)
+    file = b"\x01" + (len(body) + 5).to_bytes(4, "little") + body
+    return b"A" + (len(vendor) + 5 + len(file)).to_bytes(4, "little") + vendor + b"\0" + file
+
+
+@pytest.mark.parametrize(
+    "flags, section, variant",
+    [
+        (0x5000200, attributes(b"\x05arm926ej-s\0", b"\x06\x05"), "v5"),
+        (0x5000400, attributes(b"\x05ARM1176JZF-S\0", b"\x06\x07", b"\x0a\x02"), "v6"),
+        (0x5000400, attributes(b"\x20\x01gnu\0", b"\x43x\0", b"\x06\x0a"), "v7"),
+        (0x5000400, attributes(b"\x06\x0e"), "v8"),
+        (0x5000400, attributes(b"\x06\x63"), "v7"),  # an architecture of later days, with hardware floats
+        (0x5000400, attributes(b"\x06\x06", vendor=b"acme"), "v7"),  # another vendor's tags mean other things
+        (0x5000200, attributes(b"\x06\x06", vendor=b"acme") + attributes(b"\x06\x06")[1:], "v6"),
+        (0x5000400, b"", "v7"),
+        (0x5000200, b"", "v5"),
+        (0x5000200, b"A\x03\0\0\0", "v5"),
+        (0x5000200, attributes(b"\x06\x0a")[:-1], "v5"),
+        (0x5000200, b"B" + attributes(b"\x06\x0a")[1:], "v5"),
+    ],
+)
+def test_the_variant_of_an_arm_program(flags, section, variant):
+    assert arm_variant(flags, section, None) == variant
+
+
+def test_the_n32_abi_of_mips_has_no_platform():
+    assert Target(8, 32, "little", 0x20).architecture is None
+    assert Target(8, 32, "little", 0x1000).architecture == "mipsle"
+
+
+@pytest.mark.parametrize(
+    "osabi, notes, system",
+    [
+        ("sysv", set(), "linux"),
+        ("linux", {"GNU"}, "linux"),
+        ("freebsd", {"FreeBSD"}, "freebsd"),
+        ("sysv", {"NetBSD", "PaX"}, "netbsd"),
+        ("sysv", {"OpenBSD"}, "openbsd"),
+        ("solaris", set(), "solaris"),
+    ],
+)
+def test_the_system_a_program_calls(osabi, notes, system):
+    assert operating_system(osabi, frozenset(notes), None) == system
 
 
 # --- dynamic ------------------------------------------------------------------------------------------------------

@@ -25,13 +25,13 @@ MUTATIONS = 150
 
 
 def survives(data: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     try:
         inspect_bytes(data, "program", allow_dynamic=True)
     except InputError as error:
         assert error.code != "input-invalid"
         assert len(str(error)) < 1000
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
 
 
 @given(st.binary(max_size=600))

@@ -91,6 +91,19 @@ def test_features_that_headers_prove(wasm_vector):
     }  # fmt: skip
 
 
+def test_proposals_on_their_way_are_read_too(wasm_vector):
+    facts = inspect(wasm_vector("proposals")).facts
+    assert {"custom-descriptors", "custom-page-sizes", "stack-switching"} < set(facts.features)
+    assert facts.memories == (MemoryLimits(10, 20, page_size=1),)
+    assert facts.imports[-1] == Import("env", "wide", "table")
+
+
+def test_a_shortened_version_is_made_whole(wasm_vector):
+    facts = inspect(wasm_vector("component-names")).facts
+    assert facts.world_imports == ("a:b/c@0.1.3", "primary", "bound")
+    assert facts.exports == (Export("module", "module"), Export("a:b/c@1.2.3", "instance"))
+
+
 def test_a_plain_module_proves_no_feature(wasm_vector):
     assert inspect(wasm_vector("linked")).facts.features == ()
     assert "sign-ext" in inspect(wasm_vector("linked")).facts.target_features
@@ -173,6 +186,25 @@ def test_an_unknown_kind_ends_its_section_and_not_the_reading(code, body, note):
     facts = inspect_bytes(module((code, body), (7, b"\x01\x01f\x00\x00")), "a.wasm").facts
     assert facts.exports == (Export("f", "func"),)
     assert len(facts.unread) == 1
+    assert note in facts.unread[0]
+
+
+@pytest.mark.parametrize(
+    "code, body, note",
+    [
+        (10, b"\x01\x07\x01a\x01\x00", "name form 0x7"),
+        (10, b"\x01\x00\x01a\x06\x00", "import kind 0x6"),
+        (10, b"\x01\x00\x01a\x03\x02\x00", "bound 0x2"),
+        (11, b"\x01\x00\x01a\x01\x00\x02", "export ascription 0x2"),
+    ],
+)
+def test_an_unknown_kind_in_a_component_ends_its_section(code, body, note):
+    data = b"\0asm\x0d\0\x01\0" + b"".join(
+        bytes([number, len(content)]) + content
+        for number, content in ((code, body), (11, b"\x01\x00\x01f\x01\x00\x01\x01\x00"))
+    )
+    facts = inspect_bytes(data, "a.wasm").facts
+    assert facts.exports[-1] == Export("f", "func")
     assert note in facts.unread[0]
 
 

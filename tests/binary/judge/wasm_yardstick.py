@@ -24,7 +24,9 @@ WASM_OBJDUMP = shutil.which("wasm-objdump")
 
 # A feature that headers show is one without which wasm-tools refuses the file.
 _PROOFS = {
-    "bulk-memory": "bulk-memory", "compact-imports": "compact-imports", "component-model-async": "cm-async",
+    "bulk-memory": "bulk-memory", "custom-descriptors": "custom-descriptors", "stack-switching": "stack-switching",
+    "shared-everything-threads": "shared-everything-threads",
+    "compact-imports": "compact-imports", "component-model-async": "cm-async",
     "custom-page-sizes": "custom-page-sizes", "exceptions": "exceptions,-legacy-exceptions",
     "function-references": "function-references,-gc", "gc": "gc", "memory64": "memory64",
     "multi-memory": "multi-memory", "multi-value": "multi-value", "reference-types": "reference-types",

@@ -1,0 +1,18 @@
+;; Proposals that are not finished, or that are seen in types alone.
+(module
+  (type $f (func))
+  (type $packed (array (mut i8)))
+  (rec (type $a (sub (struct (field (ref null $b))))) (type $b (sub $a (struct (field (ref null $b))))))
+  (type $k (cont $f))
+  (type $exact (func (param (ref null (exact $a)))))
+  (import "env" "bytes" (memory 10 20 (pagesize 1)))
+  (import "env" "any" (global anyref))
+  (import "env" "number" (global i31ref))
+  (import "env" "failure" (global exnref))
+  (import "env" "switch" (global (ref null $k)))
+  (import "env" "eq" (global (ref eq)))
+  (import "env" "continuation" (global contref))
+  (import "env" "across" (global (shared mut i32)))
+  (import "env" "abstract" (global (ref null (shared any))))
+  (import "env" "exactly" (global (ref null (exact $a))))
+  (import "env" "wide" (table i64 1 2 funcref)))
