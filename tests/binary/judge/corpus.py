@@ -164,10 +164,15 @@ class Corpus:
         subprocess.run(["apt-get", *self._apt(), "update"], capture_output=True, timeout=300, check=False)
 
     def _deb(self, spec: str, into: Path) -> None:
-        _run(["apt-get", *self._apt(), "download", spec], cwd=into)
-        for archive in into.glob("*.deb"):
+        package, _, architecture = spec.partition(":")
+        archives = self.folder / "apt" / "debs"
+        archives.mkdir(exist_ok=True)
+        if not list(archives.glob(f"{package}_*_{architecture}.deb")):
+            # All architectures at once: most of the time goes into reading the lists of packages.
+            specs = [f"{package}:{other}" for other in self.pins["debian"]["architectures"]]
+            _run(["apt-get", *self._apt(), "download", *specs], cwd=archives)
+        for archive in archives.glob(f"{package}_*_{architecture}.deb"):
             _run(["dpkg-deb", "-x", archive, into])
-            archive.unlink()
 
     def _build(self, target: str, into: Path) -> None:
         os_name, architecture, *variant = target.split("/")
