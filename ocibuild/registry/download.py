@@ -5,20 +5,27 @@ distribution-spec "Pull". A digest is never taken on trust: it is what was asked
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from requests import Response
 
 from ocibuild.content.verify import VerifyReader
-from ocibuild.errors import ContentError, NotFoundError, RegistryError
+from ocibuild.errors import ContentError, NetworkError, NotFoundError, RegistryError
 from ocibuild.registry import problem
+from ocibuild.registry.origin import public
+from ocibuild.registry.pace import Pace
 from ocibuild.registry.stream import Incoming
 from ocibuild.registry.transport import Call, Transport, Watch
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 ACCEPT = ", ".join((mediatype.MANIFEST, mediatype.INDEX, mediatype.DOCKER_MANIFEST, mediatype.DOCKER_INDEX))
 _SKIP = 256 * 1024
@@ -39,12 +46,24 @@ def exists(transport: Transport, repository: str, descriptor: Descriptor, watch:
     """True when the registry has it. Raises what a refusal is, where HEAD is not answered with yes or no."""
     where = address(transport, repository, descriptor)
     response = transport.send(Call("HEAD", where, {"Accept": ACCEPT}), watch)
-    if response.status_code == 405:
-        return False  # a registry that does not do HEAD: pushing finds out
+    if response.status_code in (403, 405):
+        return _begins(transport, where, descriptor, watch)
     if response.status_code not in (200, 404):
         raise problem.refusal(response, f"to look for {descriptor.digest}")
     length = response.headers.get("Content-Length", "")
     return response.status_code == 200 and (not length.isdigit() or int(length) == descriptor.size)
+
+
+def _begins(transport: Transport, where: str, descriptor: Descriptor, watch: Watch) -> bool:
+    """`exists` for those that do not answer HEAD, such as an address that was signed for GET alone."""
+    call = Call("GET", where, {"Accept": ACCEPT, "Range": "bytes=0-0"}, stream=True)
+    with transport.exchange(call, watch) as response:
+        response.close()
+        if response.status_code == 405:
+            return False  # pushing finds out
+        if response.status_code not in (200, 206, 404, 416):
+            raise problem.refusal(response, f"to look for {descriptor.digest}")
+        return response.ok or (response.status_code == 416 and descriptor.size == 0)
 
 
 def look(transport: Transport, repository: str, name: str, watch: Watch) -> Descriptor | None:
@@ -90,40 +109,120 @@ def absent(message: str, response: Response, code: str = "not-found") -> NotFoun
 def blob(
     transport: Transport, repository: str, descriptor: Descriptor, offset: int, watch: Watch
 ) -> Iterator[BinaryIO]:
-    """The content from `offset` on; verified while read when that is 0. Raises NotFoundError, ContentError."""
-    # Some registries hide a manifest from whom they do not believe to understand it, even by digest.
-    headers = {"Accept": ACCEPT if mediatype.is_node(descriptor.media_type) else "*/*"}
-    if offset:
-        headers["Range"] = f"bytes={offset}-"
-    call = Call("GET", address(transport, repository, descriptor), headers, stream=True)
-    with transport.exchange(call, watch) as response:
-        try:
-            if response.status_code == 404:
-                raise absent(
-                    f"{transport.origin.netloc}/{repository} has no {descriptor.digest}", response, "blob-missing"
-                )
-            stream = cast(BinaryIO, Incoming(response, watch.cancel))
-            if response.status_code == 206 and offset:
-                _check_range(response, offset)
-            elif response.status_code != 200:
-                raise problem.refusal(response, f"to give {descriptor.digest}")
-            elif offset:
-                _skip(stream, offset)  # it does not do ranges
-            if offset:
-                yield stream
+    """The content from `offset` on; verified while read when that is 0. Raises NotFoundError, ContentError.
+
+    A connection that breaks in the middle is made again, and the reading goes on where it was.
+    """
+    with contextlib.closing(_Resumed(transport, repository, descriptor, offset, watch)) as stream:
+        stream.connect()  # so that what is missing is told now, and not at the first byte
+        if offset:
+            yield cast(BinaryIO, stream)
+        else:
+            yield cast(BinaryIO, VerifyReader(cast(BinaryIO, stream), descriptor, stream.place))
+
+
+class _Resumed(io.RawIOBase):
+    """A blob's bytes from `position` on, over as many connections as it takes while each brings some."""
+
+    def __init__(
+        self, transport: Transport, repository: str, descriptor: Descriptor, position: int, watch: Watch
+    ) -> None:
+        super().__init__()
+        self.place = f"{transport.origin.netloc}/{repository}"
+        self._transport = transport
+        self._url = address(transport, repository, descriptor)
+        self._descriptor = descriptor
+        self._position = position
+        self._watch = watch
+        self._failures = 0
+        self._exchange = contextlib.ExitStack()
+        self._stream: Incoming | None = None
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def close(self) -> None:
+        """Give the connection up."""
+        self._exchange.close()
+        super().close()
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into `buffer`. Raises NetworkError, Cancelled, and what a first connection raises."""
+        while True:
+            try:
+                if self._stream is None:
+                    self.connect()
+                assert self._stream is not None
+                count = self._stream.readinto(buffer)
+                if not count and self._position < self._descriptor.size and len(memoryview(buffer)):
+                    raise problem.cut_short(self._url, self._position, self._descriptor.size)
+            except NetworkError as error:
+                self._again(error)
             else:
-                yield cast(BinaryIO, VerifyReader(stream, descriptor, f"{transport.origin.netloc}/{repository}"))
-        finally:
-            response.close()
+                self._position += count
+                self._failures = 0 if count else self._failures
+                return count
+
+    def connect(self) -> None:
+        """Ask for what is still wanted. Raises NotFoundError, RegistryError, AuthorizationError, NetworkError."""
+        response = self._ask(self._position)
+        if response.status_code == 416 or (response.status_code == 206 and not self._goes_on(response)):
+            self._exchange.close()
+            response = self._ask(0)  # a range it does not have, or did not understand
+        if response.status_code == 404:
+            raise absent(f"{self.place} has no {self._descriptor.digest}", response, "blob-missing")
+        if response.status_code == 206 and not self._goes_on(response):
+            raise RegistryError(
+                f"{public(response.url)} answered with the wrong range",
+                code="range-invalid",
+                hint="this is a fault of the registry, or of a cache before it",
+            )
+        if response.status_code not in (200, 206):
+            raise problem.refusal(response, f"to give {self._descriptor.digest}")
+        self._take(response)
+
+    def _ask(self, position: int) -> Response:
+        # Some registries hide a manifest from whom they do not believe to understand it, even by digest.
+        headers = {"Accept": ACCEPT if mediatype.is_node(self._descriptor.media_type) else "*/*"}
+        if position:
+            headers["Range"] = f"bytes={position}-"
+        call = Call("GET", self._url, headers, stream=True)
+        response = self._exchange.enter_context(self._transport.exchange(call, self._watch))
+        self._exchange.callback(response.close)
+        return response
+
+    def _goes_on(self, response: Response) -> bool:
+        said = response.headers.get("Content-Range", "")
+        return self._position > 0 and said.startswith(f"bytes {self._position}-")
+
+    def _take(self, response: Response) -> None:
+        begin = self._position if response.status_code == 206 else 0
+        length = response.headers.get("Content-Length", "")
+        is_other = length.isdigit() and int(length) != self._descriptor.size - begin
+        # Nobody asked for a coding. Where the length is the blob's all the same, the coding is the blob's own.
+        is_coded = is_other and "Content-Encoding" in response.headers
+        if is_other and not is_coded and not begin:
+            raise ContentError(
+                f"{self.place} has {length[:20]} bytes as {self._descriptor.digest}, which has {self._descriptor.size}",
+                code="size-mismatch",
+            )
+        stream = Incoming(response, self._watch.cancel, Pace(self._transport.settings.timeouts), decode=is_coded)
+        _skip(stream, self._position - begin)  # it does not do ranges
+        self._stream = stream
+
+    def _again(self, error: NetworkError) -> None:
+        self._exchange.close()
+        self._stream = None
+        self._failures += 1
+        if self._failures >= self._transport.tries(error):
+            raise error
+        self._watch.note(f"{error.message}; reading {self._descriptor.digest.short} on from byte {self._position}")
+        if not self._transport.gate.wait(self._transport.gate.pause(self._failures), self._watch.cancel):
+            raise error
 
 
-def _check_range(response: Response, offset: int) -> None:
-    said = response.headers.get("Content-Range", "")
-    if not said.startswith(f"bytes {offset}-"):
-        raise RegistryError(f"{response.url} answered with the wrong range", code="range-invalid")
-
-
-def _skip(stream: BinaryIO, amount: int) -> None:
+def _skip(stream: Incoming, amount: int) -> None:
     while amount and (piece := stream.read(min(amount, _SKIP))):
         amount -= len(piece)
 

@@ -29,8 +29,8 @@ _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Statuses that may be gone at the next try."""
 
-TRANSIENT = frozenset({"connection-lost", "connection-refused", "timeout", "dns-unavailable"})
-"""Codes of network errors that may be gone at the next try."""
+TRIES = {"connection-lost": 99, "connection-refused": 3, "dns-unavailable": 4, "stalled": 3, "timeout": 2}
+"""Codes of network errors that may be gone at the next try, and how often it is worth trying in all."""
 
 _CODES = {
     "NAME_UNKNOWN": ("repository-unknown", "create the repository first, or check its name"),
@@ -38,6 +38,7 @@ _CODES = {
     "TAG_INVALID": ("tag-refused", "this registry does not take such a tag"),
     "MANIFEST_INVALID": ("manifest-refused", "this registry may not know this kind of artifact; try --format image"),
     "MANIFEST_BLOB_UNKNOWN": ("blob-unknown", "push again: the registry lost a blob it had accepted"),
+    "BLOB_UNKNOWN": ("blob-unknown", "push again: the registry lost a blob it had accepted"),
     "BLOB_UPLOAD_UNKNOWN": ("upload-lost", "push again: the registry forgot the upload"),
     "DIGEST_INVALID": ("digest-mismatch", "the bytes changed on their way, or while they were read; push again"),
     "SIZE_INVALID": ("size-mismatch", "the bytes changed on their way, or while they were read; push again"),
@@ -139,6 +140,23 @@ def unreachable(error: BaseException, url: str) -> NetworkError:
             "timeout", f"{origin.netloc} gave no answer in time", "try again; check the network, the proxy, the port"
         )
     return _network("connection-lost", f"the connection to {origin.netloc} broke", "try again", _bottom(error))
+
+
+def late(url: str) -> NetworkError:
+    """The error for an answer whose headers did not come in time, however busily its bytes trickled."""
+    return _network("timeout", f"{Origin.of(url).netloc} gave no answer in time", "try again; check the network")
+
+
+def stalled(url: str, count: int, seconds: float) -> NetworkError:
+    """The error for a body that hardly moves."""
+    return _network(
+        "stalled", f"{Origin.of(url).netloc} sent {count} bytes in {seconds:.0f} s", "try again; check the network"
+    )
+
+
+def cut_short(url: str, count: int, size: int) -> NetworkError:
+    """The error for a body that ended early."""
+    return _network("connection-lost", f"{Origin.of(url).netloc} ended after {count} of {size} bytes", "try again")
 
 
 _NAME_HINT = "check the spelling; behind a proxy, set HTTPS_PROXY"

@@ -16,27 +16,32 @@ __all__ = ["Credential", "Patience", "Settings", "Timeouts"]
 class Timeouts:
     """Seconds. No wait in this room is without one.
 
-    `connect` is for one address of a host, `write` for one block of 256 KiB, `reply` for the first and every further
-    byte of an answer, `commit` for the answer to a large upload: registries on object storage copy before they answer.
+    `connect` is for one address of a host, `write` for one block of 256 KiB, `reply` for the headers of an answer and
+    for every further byte, `commit` for the answer to a large upload: registries on object storage copy before they
+    answer. A body that brings fewer than `slowest` bytes a second over `stall` seconds of waiting is given up.
     """
 
     connect: float = 10
     write: float = 60
     reply: float = 60
     commit: float = 600
+    stall: float = 60
+    slowest: int = 1024
 
 
 @dataclass(frozen=True)
 class Patience:
     """How refusals that may pass are met: `attempts` in all, pauses from `first` seconds doubling up to `longest`.
 
-    A Retry-After up to `asked` seconds is obeyed; a longer one ends the attempt with an error that names it.
+    A Retry-After up to `asked` seconds is obeyed; a longer one ends the attempt with an error that names it. `budget` is
+    how many seconds one host is waited for in all.
     """
 
-    attempts: int = 4
+    attempts: int = 5
     first: float = 0.25
-    longest: float = 8
-    asked: float = 60
+    longest: float = 30
+    asked: float = 120
+    budget: float = 300
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Settings:
     """`plain_http` None means http for loopback hosts and https for all others. `insecure` accepts any certificate.
 
     `ca_file` holds authorities in PEM, added to the system's. `credentials` are explicit ones by registry host, so that
-    none can reach another. `environ` and `home` say where credentials, proxies and certificates are found.
+    none can reach another. `environ` and `home` say where credentials, proxies and certificates are found. `chunk_size`
+    is the length in bytes of the chunks that blobs are sent in; None sends each as one, in chunks only where it must be.
     """
 
     plain_http: bool | None = None
@@ -57,3 +63,4 @@ class Settings:
     patience: Patience = Patience()
     user_agent: str = f"ocibuild/{__version__}"
     connections: int = 16
+    chunk_size: int | None = None

@@ -25,6 +25,7 @@ from ocibuild.store.base import Pushed, Source
 
 if TYPE_CHECKING:
     from ocibuild.registry.client import Client
+    from ocibuild.registry.session import Upload
     from ocibuild.registry.transport import Transport, Watch
 
 _KEPT = 32
@@ -43,7 +44,7 @@ class RegistryStore:
         self._cancel = cancel or Cancel()
         self._lock = threading.Lock()
         self._manifests: dict[Digest, bytes] = {}
-        self._sessions: dict[Digest, str] = {}
+        self._uploads: dict[Digest, Upload] = {}
 
     @property
     def place(self) -> str:
@@ -116,7 +117,7 @@ class RegistryStore:
         data = _whole(blob) if is_node else b""
         if is_node:
             self._keep(descriptor, data)
-        session = self._sessions.pop(descriptor.digest, None)
+        opened = self._uploads.pop(descriptor.digest, None)
         if download.exists(self._transport, self.repository, descriptor, watch):
             return Pushed.EXISTED
         if is_node:
@@ -124,7 +125,7 @@ class RegistryStore:
             flow.observe(Event("start", descriptor))
             flow.observe(Event("advance", descriptor, descriptor.size))
         else:
-            upload.blob(self._transport, self.repository, blob, flow, session)
+            upload.blob(self._transport, self.repository, blob, flow, opened)
         return Pushed.WRITTEN
 
     def tag(self, descriptor: Descriptor, name: str | None) -> None:
@@ -152,12 +153,12 @@ class RegistryStore:
         if source.reference.registry != self.reference.registry or source.repository == self.repository:
             return False
         try:
-            session = upload.mount(self._transport, self.repository, descriptor.digest, source.repository, self._watch)
+            opened = upload.mount(self._transport, self.repository, descriptor.digest, source.repository, self._watch)
         except (RegistryError, NotFoundError):
             return False  # a mount is a favour: pushing says what is really wrong
-        if session is not None:
-            self._sessions[descriptor.digest] = session
-        return session is None
+        if opened is not None:
+            self._uploads[descriptor.digest] = opened
+        return opened is None
 
     def __enter__(self) -> Self:
         return self

@@ -5,84 +5,122 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Cancel
-from ocibuild.content.verify import VerifyReader
-from ocibuild.errors import InputError
+from ocibuild.errors import ContentError, InputError
 from ocibuild.registry import problem
+from ocibuild.registry.pace import Pace
+from ocibuild.spec.digest import Digest
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-class Outgoing:
-    """What requests sends: verified while read, counted, and deaf to rewinding, which would go unnoticed.
+class Reading:
+    """A blob's content, read in one go or in pieces that follow each other, and verified at its end either way.
 
-    `advance` is told the length of every block.
+    What is sent again is hashed once; a reading that begins at 0 again is judged anew. `report` is told how far the
+    sending is, as a number of bytes that may be negative when some are sent again.
     """
 
-    def __init__(self, stream: VerifyReader, size: int, cancel: Cancel, advance: Callable[[int], None]) -> None:
-        self._stream = stream
-        self._size = size
+    def __init__(self, blob: Blob, cancel: Cancel, report: Callable[[int], None]) -> None:
+        self.descriptor = blob.descriptor
+        self._content = blob.content
         self._cancel = cancel
-        self._advance = advance
+        self._report = report
+        self._hasher = blob.descriptor.digest.hasher()
+        self._hashed = 0
+        self._told = 0
 
-    def __len__(self) -> int:
-        """Bytes in all: this is how requests learns the Content-Length."""
-        return self._size
+    @contextmanager
+    def piece(self, start: int, length: int) -> Iterator[Outgoing]:
+        """`length` bytes from `start` on, opened anew: the body of one attempt."""
+        if start == 0:
+            self._hasher, self._hashed = self.descriptor.digest.hasher(), 0
+        self.at(start)
+        with self._content.open(start) as stream:
+            yield Outgoing(self, stream, start, length)
 
-    def read(self, amount: int = -1) -> bytes:
-        """The next block. Raises Cancelled, InputError (`input-unreadable`), ContentError."""
+    def at(self, position: int) -> None:
+        """So many bytes are on the other side."""
+        if position != self._told:
+            self._report(position - self._told)
+            self._told = position
+
+    def take(self, stream: BinaryIO, position: int, amount: int) -> bytes:
+        """At most `amount` bytes, which stand at `position`. Raises Cancelled, InputError, ContentError."""
         self._cancel.check()
         try:
-            data = self._stream.read(amount)
+            data = stream.read(amount)
+            is_last = position + len(data) == self.descriptor.size
+            is_longer = is_last and bool(stream.read(1))
         except OSError as error:
             # Not to be taken for a failure of the network, which has OSErrors of its own.
             raise InputError(f"the content to send cannot be read: {error}", code="input-unreadable") from error
-        self._advance(len(data))
+        if is_longer or (amount and not data):
+            raise ContentError(
+                f"the content of {self.descriptor.digest} is {'more' if is_longer else 'less'} than its "
+                f"{self.descriptor.size} bytes",
+                code="size-mismatch",
+            )
+        self._judge(data, position, is_last)
+        self.at(position + len(data))
+        return data
+
+    def _judge(self, data: bytes, position: int, is_last: bool) -> None:
+        if position > self._hashed:
+            raise AssertionError("pieces follow each other")
+        self._hasher.update(memoryview(data)[self._hashed - position :] if position < self._hashed else data)
+        self._hashed = max(self._hashed, position + len(data))
+        if is_last:
+            found = Digest.from_hasher(self._hasher, self.descriptor.digest.algorithm)
+            if found != self.descriptor.digest:
+                raise ContentError(
+                    f"content was asked for as {self.descriptor.digest} but is {found}", code="digest-mismatch"
+                )
+
+
+class Outgoing:
+    """What requests sends: some of a reading, and deaf to rewinding, which would go unnoticed."""
+
+    def __init__(self, reading: Reading, stream: BinaryIO, start: int, length: int) -> None:
+        self._reading = reading
+        self._stream = stream
+        self._position = start
+        self._length = length
+        self._end = start + length
+
+    def __len__(self) -> int:
+        """Bytes in all: this is how requests learns the Content-Length."""
+        return self._length
+
+    def read(self, amount: int = -1) -> bytes:
+        """The next block. Raises Cancelled, InputError (`input-unreadable`), ContentError."""
+        left = self._end - self._position
+        if not left:
+            return b""
+        data = self._reading.take(self._stream, self._position, left if amount < 0 else min(amount, left))
+        self._position += len(data)
         return data
 
 
-class Counter:
-    """Bytes sent of one blob; what a failed attempt has sent is taken back."""
-
-    def __init__(self, advance: Callable[[int], None]) -> None:
-        self._report = advance
-        self._sent = 0
-
-    def add(self, amount: int) -> None:
-        """So many bytes more."""
-        if amount:
-            self._sent += amount
-            self._report(amount)
-
-    def restart(self) -> None:
-        """None of it counts."""
-        if self._sent:
-            self._report(-self._sent)
-            self._sent = 0
-
-
-@contextmanager
-def outgoing(blob: Blob, cancel: Cancel, counter: Counter) -> Iterator[Outgoing]:
-    """The blob's content, opened anew: the body of one attempt."""
-    counter.restart()
-    with blob.content.open() as stream:
-        yield Outgoing(VerifyReader(stream, blob.descriptor), blob.descriptor.size, cancel, counter.add)
-
-
 class Incoming(io.RawIOBase):
-    """An answer's body, as the registry has it; the network's failures come out as NetworkError, Cancelled first."""
+    """An answer's body, as the registry has it; the network's failures come out as NetworkError, Cancelled first.
 
-    def __init__(self, response: Response, cancel: Cancel) -> None:
+    `decode` undoes a Content-Encoding that nobody asked for.
+    """
+
+    def __init__(self, response: Response, cancel: Cancel, pace: Pace, *, decode: bool = False) -> None:
         super().__init__()
         self._response = response
         self._cancel = cancel
+        self._pace = pace
+        self._decode = decode
 
     def readable(self) -> bool:
         """Always."""
@@ -93,7 +131,7 @@ class Incoming(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         self._cancel.check()
         try:
-            data: bytes = self._response.raw.read(len(view), decode_content=False)
+            data = self._pace.read(self._response, len(view), decode=self._decode)
         except (RequestException, HTTPError, OSError) as error:
             self._cancel.check()
             raise problem.unreachable(error, self._response.url) from error

@@ -6,8 +6,10 @@ registry's own origin and nowhere else. A body is opened anew for every attempt,
 
 from __future__ import annotations
 
-import email.utils
-import random
+import logging
+import re
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -21,7 +23,10 @@ from ocibuild.content.flow import Cancel, Event, Flow
 from ocibuild.errors import NetworkError, RegistryError
 from ocibuild.registry import problem, tls
 from ocibuild.registry.auth import Auth
-from ocibuild.registry.origin import Origin, follow
+from ocibuild.registry.gate import Gate
+from ocibuild.registry.limits import Limits
+from ocibuild.registry.origin import Origin, follow, public
+from ocibuild.registry.pace import Pace
 from ocibuild.registry.proxy import proxies
 from ocibuild.registry.scope import Scopes, needed
 from ocibuild.registry.settings import Settings
@@ -32,6 +37,10 @@ _HOPS = 10
 _BODY = 64 * 1024
 _PAGE = 16 * 1024 * 1024
 _TOKEN = 128 * 1024
+_WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"(?: "[^"]*")?')
+_ESCAPED = re.compile(r"\\(.)")
+
+_log = logging.getLogger(__name__)
 
 Body = bytes | Callable[[], AbstractContextManager[Any]]
 """Bytes, or a way to open a stream with `read` and `__len__`, as often as needed."""
@@ -41,8 +50,8 @@ Body = bytes | Callable[[], AbstractContextManager[Any]]
 class Call:
     """What is asked. `limit` is the largest answer read whole, in bytes; with `stream` the body is left to the caller.
 
-    `scopes` stands in where the address does not tell which rights are needed. `once`
-    leaves trying again to the caller.
+    `scopes` stands in where the address does not tell which rights are needed. `reply` is how many seconds the answer may
+    take. `once` leaves trying again to the caller.
     """
 
     method: str
@@ -58,15 +67,20 @@ class Call:
 
 @dataclass(frozen=True)
 class Watch:
-    """Whom an exchange listens to, and tells that it tries again."""
+    """Whom an exchange listens to, tells that it tries again, and tells what the registry wants people to know."""
 
     cancel: Cancel = field(default_factory=Cancel)
     note: Callable[[str], None] = lambda text: None
+    warn: Callable[[str], None] = lambda text: None
 
     @classmethod
     def of(cls, flow: Flow) -> Watch:
         """The watch of a flow."""
-        return cls(flow.cancel, lambda text: flow.observe(Event("retry", text=text)))
+        return cls(
+            flow.cancel,
+            lambda text: flow.observe(Event("retry", text=text)),
+            lambda text: flow.observe(Event("note", text=text)),
+        )
 
 
 class Transport:
@@ -75,13 +89,22 @@ class Transport:
     def __init__(self, origin: Origin, session: Session, auth: Auth, settings: Settings) -> None:
         self.origin = origin
         self.settings = settings
+        self.gate = Gate(origin.netloc, settings.patience, settings.connections)
+        self.limits = Limits(origin.netloc, settings.chunk_size)
         self._session = session
         self._auth = auth
+        self._met = False
+        self._warned: set[str] = set()
+        self._guard = threading.Lock()
 
-    @property
-    def attempts(self) -> int:
-        """How often something is tried in all."""
-        return self.settings.patience.attempts
+    def tries(self, error: NetworkError) -> int:
+        """How often something is tried in all that ends in this error; once where another time would not help.
+
+        A silence has cost a long wait already, and who never answered may not be there at all.
+        """
+        if error.code == "connection-refused" and self._met:
+            return self.settings.patience.attempts
+        return min(problem.TRIES.get(error.code, 1), self.settings.patience.attempts)
 
     def send(self, call: Call, watch: Watch) -> Response:
         """The final answer, its body read unless it is to be streamed.
@@ -95,46 +118,37 @@ class Transport:
     def exchange(self, call: Call, watch: Watch) -> Iterator[Response]:
         """As `send`; while inside, cancelling also ends the reading of a streamed body."""
         with wired(watch.cancel, self.settings.timeouts.connect) as wire:
-            yield self._persist(call, watch, lambda: self._authorized(call, wire))
+            response = self._persist(call, watch, lambda: self._authorized(call, wire))
+            self._heed(response, watch)
+            yield response
 
     def _persist(self, call: Call, watch: Watch, attempt: Callable[[], Response]) -> Response:
         patience = self.settings.patience
         for number in range(1, patience.attempts + 1):
-            last = call.once or number == patience.attempts
+            error = response = None
             try:
                 response = attempt()
-            except NetworkError as error:
-                # A silence has cost a long wait already; it is given one more chance, not three.
-                if last or error.code not in problem.TRANSIENT or (error.code == "timeout" and number > 1):
+            except NetworkError as failed:
+                if call.once or number >= self.tries(failed):
                     raise
-                pause, why = self.pause(number), error.message
+                error, pause, why = failed, self.gate.pause(number), failed.message
             else:
-                if last or response.status_code not in problem.PASSING:
+                if response.status_code not in problem.PASSING:
+                    self.gate.passed()
                     return response
-                pause, why = self.asked(response, number), f"{self.origin.netloc} answered {response.status_code}"
-                response.close()
+                if call.once or number == patience.attempts:
+                    return response
+                pause = self.gate.asked(response.status_code, response.headers, number)
+                why = f"{self.origin.netloc} answered {response.status_code}"
             watch.note(f"{why}; trying again")
-            watch.cancel.wait(pause)
+            if not self.gate.wait(pause, watch.cancel):
+                if response is not None:
+                    return response
+                assert error is not None
+                raise error
+            if response is not None:
+                response.close()
         raise AssertionError("the last attempt returns or raises")
-
-    def pause(self, number: int) -> float:
-        """Seconds to wait after attempt `number`; scattered, so that many threads do not come back as one."""
-        patience = self.settings.patience
-        seconds: float = min(patience.first * 2 ** (number - 1), patience.longest)
-        return seconds * random.uniform(0.8, 1.2)
-
-    def asked(self, response: Response, number: int) -> float:
-        """Seconds an answer asks to wait, else `pause`. Raises RegistryError (`rate-limited`) beyond our patience."""
-        seconds = retry_after(response.headers)
-        if seconds is None:
-            return self.pause(number)
-        if seconds > self.settings.patience.asked:
-            raise RegistryError(
-                f"{self.origin.netloc} asks to come back in {seconds:.0f} s ({response.status_code})",
-                code="rate-limited",
-                hint="wait, or log in: known users are given more",
-            )
-        return seconds
 
     def _authorized(self, call: Call, wire: Wire) -> Response:
         scopes = needed(call.method, call.url) or call.scopes
@@ -162,6 +176,14 @@ class Transport:
         return ask
 
     def _followed(self, call: Call, authorization: str | None, wire: Wire) -> Response:
+        response = self._led(call, authorization, wire)
+        if response.status_code == 403 and response.url != call.url and Origin.of(response.url) != self.origin:
+            # A signed address that has lapsed: the registry signs another one.
+            response.close()
+            response = self._led(call, authorization, wire)
+        return response
+
+    def _led(self, call: Call, authorization: str | None, wire: Wire) -> Response:
         url = call.url
         for _ in range(_HOPS):
             at_home = Origin.of(url) == self.origin
@@ -184,24 +206,40 @@ class Transport:
         if authorization:
             headers["Authorization"] = authorization
         times = self.settings.timeouts
+        reply = call.reply or times.reply
+        at_home = Origin.of(url) == self.origin
         opened = nullcontext(call.body) if isinstance(call.body, bytes) else call.body()
+        began = time.monotonic()
         try:
-            with wire.used(), opened as body:
+            with self.gate.entered(wire.cancel) if at_home else nullcontext(), wire.used(reply), opened as body:
                 prepared = self._session.prepare_request(requests.Request(call.method, url, headers=headers, data=body))
                 prepared.url = url  # requests would re-quote it, and what is signed must arrive as it was signed
                 response = self._session.send(
                     prepared,
                     stream=True,
-                    timeout=(times.write, call.reply or times.reply),
+                    timeout=(times.write, reply),
                     allow_redirects=False,
                     proxies=proxies(url, self.settings.environ),
                 )
             if not (call.stream and response.ok):
-                _read(response, call.limit if response.ok else _BODY)
+                _read(response, call.limit if response.ok else _BODY, Pace(times))
         except (requests.RequestException, HTTPError, OSError) as error:
             wire.cancel.check()  # a socket we cut ourselves
-            raise problem.unreachable(error, url) from error
+            raise problem.late(url) if wire.late else problem.unreachable(error, url) from error
+        self._met = self._met or at_home
+        _log.debug("%s %s: %d in %.3f s", call.method, public(url), response.status_code, time.monotonic() - began)
         return response
+
+    def _heed(self, response: Response, watch: Watch) -> None:
+        """Pass on what a registry warns of, once. distribution-spec "Warnings"."""
+        for said in _WARNING.findall(response.headers.get("Warning", "")):
+            said = _ESCAPED.sub(r"\1", said)
+            text = f"{self.origin.netloc} warns: {problem.clean(said)}"
+            with self._guard:
+                is_new = text not in self._warned and len(self._warned) < 32
+                self._warned.add(text)
+            if is_new:
+                watch.warn(text)
 
 
 def harden(session: Session, settings: Settings) -> None:
@@ -213,31 +251,16 @@ def harden(session: Session, settings: Settings) -> None:
     session.mount("https://", adapter)
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds a Retry-After header asks for, None where there is none to understand. RFC 9110 section 10.2.3.
-
-    A date is held against the answer's own Date, so that no clock of ours has to be right.
-    """
-    text = headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        then, now = (email.utils.parsedate_to_datetime(stamp) for stamp in (text, headers.get("Date", "")))
-        return max(0.0, (then - now).total_seconds())
-    except (TypeError, ValueError):
-        return None
-
-
 def _follows(call: Call, response: Response) -> bool:
     # A body goes elsewhere only where the answer says that the method stays.
     return call.method in ("GET", "HEAD") or response.status_code in (307, 308)
 
 
-def _read(response: Response, limit: int) -> None:
+def _read(response: Response, limit: int, pace: Pace) -> None:
     """Put the body where requests' `content` and `json` find it. A longer error text is cut."""
     data = bytearray()
     while len(data) <= limit:
-        piece = response.raw.read(min(_BODY, limit + 1 - len(data)), decode_content=True)
+        piece = pace.read(response, min(_BODY, limit + 1 - len(data)), decode=True)
         if not piece:
             break
         data += piece

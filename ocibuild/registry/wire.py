@@ -18,11 +18,13 @@ from typing import Any
 
 from requests.adapters import HTTPAdapter
 from requests.models import PreparedRequest
+from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from ocibuild.content.flow import Cancel
+from ocibuild.registry.deadline import Deadline
 
 BLOCK = 256 * 1024
 """Bytes urllib3 reads from a body and sends in one go: large enough to be fast, small enough to time."""
@@ -36,6 +38,9 @@ class Wire:
     def __init__(self, cancel: Cancel, connect: float = 10) -> None:
         self.cancel = cancel
         self.connect = connect
+        self.late = False
+        self._reply = 0.0
+        self._deadline = Deadline(self._expire)
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()  # a descriptor that was closed may be another's by the time it is cut
 
@@ -47,13 +52,27 @@ class Wire:
         self.cancel.check()
 
     @contextmanager
-    def used(self) -> Iterator[None]:
-        """While inside, connections this thread makes or takes from a pool report here."""
+    def used(self, reply: float) -> Iterator[None]:
+        """While inside, connections this thread makes or takes from a pool report here; an answer has `reply` seconds."""
         token = _wire.set(self)
+        self.late, self._reply = False, reply
         try:
             yield
         finally:
             _wire.reset(token)
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """While inside, the request is out and the answer's headers come; when they take too long, `late` is set."""
+        self._deadline.arm(self._reply)
+        try:
+            yield
+        finally:
+            self._deadline.disarm()
+
+    def _expire(self) -> None:
+        self.late = True
+        self.cut()
 
     def cut(self) -> None:
         """End whatever waits on the socket."""
@@ -146,6 +165,13 @@ class _Reporting(HTTPConnection):
         if wire and self.sock is not None:
             wire.hold(self.sock)  # a connection out of the pool
         super().request(*args, **kwargs)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        wire = _wire.get()
+        if wire is None:
+            return super().getresponse()
+        with wire.answering():
+            return super().getresponse()
 
 
 class _PlainConnection(_Reporting):

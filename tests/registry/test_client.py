@@ -150,7 +150,7 @@ def test_any_status_is_an_answer_and_403_keeps_its_words():
 def test_blob_exists_is_no_guess(registry, client):
     layer = {"digest": Digest.of(b"x"), "size": 1}
     assert client.blob_exists(layer, client.get_container(f"{registry.host}/hello")) is False
-    with Scripted({"HEAD .*": Answer(403)}) as server, pytest.raises(AuthorizationError):
+    with Scripted({"HEAD .*": Answer(403), "GET .*": Answer(403)}) as server, pytest.raises(AuthorizationError):
         Client(server.host, insecure=True, settings=QUICK).blob_exists(layer, f"{server.host}/hello")
 
 

@@ -39,6 +39,7 @@ QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=2)
 MISSING = {"HEAD /v2/a/blobs/.*": Answer(404)}
 STARTED = {"POST /v2/a/blobs/uploads/": Answer(202, {"Location": "/v2/a/blobs/uploads/u1"})}
 PUT = r"PUT /v2/a/blobs/uploads/u1\?digest=.*"
+STORED = Answer(201, {"Docker-Content-Digest": BLOB.descriptor.digest})
 
 
 def store(server, **settings) -> RegistryStore:
@@ -55,7 +56,7 @@ def push(server, blob=BLOB, observe=None, **settings) -> Pushed:
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_trouble_at_the_put_is_met_with_the_whole_body_again(status):
-    with Scripted({**MISSING, **STARTED, PUT: [Answer(status), Answer(201)]}) as server:
+    with Scripted({**MISSING, **STARTED, PUT: [Answer(status), STORED]}) as server:
         assert push(server) is Pushed.WRITTEN
         bodies = [request.body for request in server.requests("PUT")]
         assert bodies == [BLOB.content.data] * 2
@@ -64,7 +65,7 @@ def test_trouble_at_the_put_is_met_with_the_whole_body_again(status):
 
 def test_a_reset_in_the_middle_of_the_put():
     events = []
-    with Scripted({**MISSING, **STARTED, PUT: [Answer(read=300_000, reset=True), Answer(201)]}) as server:
+    with Scripted({**MISSING, **STARTED, PUT: [Answer(read=300_000, reset=True), STORED]}) as server:
         assert push(server, observe=events.append) is Pushed.WRITTEN
         assert server.requests("PUT")[-1].body == BLOB.content.data
     assert sum(event.amount for event in events if event.kind == "advance") == BLOB.descriptor.size
@@ -114,13 +115,13 @@ def test_a_connection_the_server_closed_meanwhile_is_no_fault():
 
 def test_an_uploaded_session_that_is_forgotten_is_opened_again():
     body = b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"gone"}]}'
-    with Scripted({**MISSING, **STARTED, PUT: [Answer(404, body=body), Answer(201)]}) as server:
+    with Scripted({**MISSING, **STARTED, PUT: [Answer(404, body=body), STORED]}) as server:
         assert push(server) is Pushed.WRITTEN
         assert len(server.requests("POST")) == 2
 
 
 def test_a_put_that_asks_to_wait_is_given_the_time():
-    answers = [Answer(503, {"Retry-After": "1"}), Answer(201)]
+    answers = [Answer(503, {"Retry-After": "1"}), STORED]
     with Scripted({**MISSING, **STARTED, PUT: answers}) as server:
         started = time.monotonic()
         assert push(server) is Pushed.WRITTEN
@@ -139,15 +140,18 @@ def test_bytes_the_registry_finds_damaged_are_sent_once_more_and_no_oftener():
 def test_an_answer_that_comes_before_the_body_s_end_is_the_one_that_counts():
     large = Blob.of(mediatype.LAYER, bytes(20_000_000))
     early = Answer(413, {"Connection": "close"}, b"too large", read=1000)
-    with Scripted({**MISSING, **STARTED, PUT: early}) as server, pytest.raises(RegistryError) as caught:
+    script = {**MISSING, **STARTED, PUT: early, "PATCH .*": early}
+    with Scripted(script) as server, pytest.raises(RegistryError) as caught:
         push(server, large)
     assert caught.value.code == "too-large"
     assert len(server.requests("PUT")) == 1
+    lengths = [int(request.headers["content-length"]) for request in server.requests("PATCH")]
+    assert lengths == [10_000_000, 5_000_000, 2_500_000, 1_250_000, 1024 * 1024]
 
 
 def test_a_login_that_lapsed_at_the_put_is_met_with_the_whole_body_again():
     events = []
-    with Scripted({**MISSING, **STARTED, PUT: [CHALLENGE, Answer(201)]}) as server:
+    with Scripted({**MISSING, **STARTED, PUT: [CHALLENGE, STORED]}) as server:
         assert push(server, observe=events.append, **basic(server)) is Pushed.WRITTEN
         assert [request.body for request in server.requests("PUT")] == [BLOB.content.data] * 2
         assert "authorization" in server.requests("PUT")[1].headers
@@ -304,7 +308,7 @@ def test_a_location_is_resolved_and_kept_to_the_byte():
         "/up?sig=%7Ea%2Bb+c&digest=",
     ]
     for location, path in zip(locations, expected, strict=True):
-        script = {**MISSING, "POST .*": Answer(202, {"Location": location}), "PUT .*": Answer(201)}
+        script = {**MISSING, "POST .*": Answer(202, {"Location": location}), "PUT .*": STORED}
         with Scripted(script) as server:
             push(server)
             assert server.requests("PUT")[0].path.startswith(path)
@@ -331,7 +335,7 @@ def test_a_redirect_to_another_origin_carries_no_credentials():
 
 
 def test_an_upload_to_another_origin_carries_the_bytes_and_no_credentials():
-    with Scripted({"PUT .*": Answer(201)}) as other:
+    with Scripted({"PUT .*": STORED}) as other:
         posts = [CHALLENGE, Answer(202, {"Location": f"{other.url}/up?sig=1"})]
         with Scripted({**MISSING, "POST .*": posts}) as server:
             assert push(server, **basic(server)) is Pushed.WRITTEN
@@ -561,7 +565,7 @@ class Unreadable:
 
 
 def test_content_that_cannot_be_read_is_not_taken_for_the_network():
-    with Scripted({**MISSING, **STARTED, PUT: Answer(201)}) as server, pytest.raises(InputError) as caught:
+    with Scripted({**MISSING, **STARTED, PUT: STORED}) as server, pytest.raises(InputError) as caught:
         push(server, Blob(BLOB.descriptor, Unreadable()))
     assert caught.value.code == "input-unreadable"
 

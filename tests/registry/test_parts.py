@@ -13,11 +13,11 @@ from ocibuild.errors import RegistryError, UsageError
 from ocibuild.registry import challenge, helper, tls
 from ocibuild.registry.auth import _checked_realm, _token
 from ocibuild.registry.credentials import Credential, Keychain
+from ocibuild.registry.gate import retry_after
 from ocibuild.registry.origin import Origin, follow, public
 from ocibuild.registry.proxy import proxies
 from ocibuild.registry.scope import needed
 from ocibuild.registry.settings import Settings
-from ocibuild.registry.transport import retry_after
 
 # Challenges. The first is the example of RFC 9110 section 11.6.1, the second of distribution's token specification.
 
