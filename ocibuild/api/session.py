@@ -12,6 +12,7 @@ from ocibuild.ambient import Ambient
 from ocibuild.api import places
 from ocibuild.api.places import Place
 from ocibuild.content.flow import Cancel, Event, Flow
+from ocibuild.registry.whereabouts import Whereabouts
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.base import Source
 
@@ -39,6 +40,7 @@ class Session:
     observe: Callable[[Event], None] = _silent
     cancel: Cancel = field(default_factory=Cancel)
     surroundings: Ambient = field(default_factory=ambient.read)
+    whereabouts: Whereabouts = field(default_factory=Whereabouts)
 
     def begin(self) -> Session:
         """The session for one verb: its failure calls off its own work, and nothing after it."""
@@ -63,7 +65,7 @@ class Session:
             environ=self.surroundings.environ,
             home=self.surroundings.home,
         )
-        return RegistryStore(reference, settings, self.cancel)
+        return RegistryStore(reference, settings, self.cancel, self.whereabouts)
 
     def source(self, place: Place) -> Source:
         """Open any place for reading."""

@@ -112,7 +112,7 @@ class Flow:
         *,
         cancel: Cancel | None = None,
         cpu: int | None = None,
-        io: int = 8,
+        io: int = 16,
     ) -> Iterator[Flow]:
         """A flow with pools of its own: `cpu` threads (the processors by default), `io` threads.
 

@@ -6,6 +6,7 @@ Importing this costs nothing; requests and oras come in with the first request.
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from contextlib import AbstractContextManager
 from functools import cached_property
 from io import BytesIO
@@ -17,6 +18,7 @@ from ocibuild.content.flow import Cancel, Event, Flow
 from ocibuild.content.verify import VerifyReader, read_verified
 from ocibuild.errors import ContentError, NotFoundError, RegistryError
 from ocibuild.registry.settings import Settings
+from ocibuild.registry.whereabouts import Whereabouts
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
@@ -34,15 +36,24 @@ _KEPT = 32
 class RegistryStore:
     """Source and Target over one repository; safe for many threads.
 
-    `cancel` ends what is under way in calls that have no flow of their own: give it the flow's.
+    `cancel` ends what is under way in calls that have no flow of their own: give it the flow's. Stores that share
+    `whereabouts` take blobs over from each other's repositories where the registry lets them.
     Every method raises NetworkError, AuthorizationError, RegistryError and Cancelled besides what its protocol says.
     """
 
-    def __init__(self, reference: Reference, settings: Settings | None = None, cancel: Cancel | None = None) -> None:
+    def __init__(
+        self,
+        reference: Reference,
+        settings: Settings | None = None,
+        cancel: Cancel | None = None,
+        whereabouts: Whereabouts | None = None,
+    ) -> None:
         self.reference = reference
         self.settings = settings or Settings()
         self._cancel = cancel or Cancel()
+        self._whereabouts = whereabouts or Whereabouts()
         self._lock = threading.Lock()
+        self._flights: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)
         self._manifests: dict[Digest, bytes] = {}
         self._uploads: dict[Digest, Upload] = {}
 
@@ -117,16 +128,26 @@ class RegistryStore:
         data = _whole(blob) if is_node else b""
         if is_node:
             self._keep(descriptor, data)
-        opened = self._uploads.pop(descriptor.digest, None)
-        if download.exists(self._transport, self.repository, descriptor, watch):
-            return Pushed.EXISTED
-        if is_node:
-            upload.manifest(self._transport, self.repository, descriptor.digest, descriptor, data, watch)
-            flow.observe(Event("start", descriptor))
-            flow.observe(Event("advance", descriptor, descriptor.size))
-        else:
-            upload.blob(self._transport, self.repository, blob, flow, opened)
+        with self._flight(descriptor.digest):  # who comes second finds it there
+            opened = self._uploads.pop(descriptor.digest, None)
+            if download.exists(self._transport, self.repository, descriptor, watch):
+                self._note(descriptor)
+                return Pushed.EXISTED
+            if is_node:
+                upload.manifest(self._transport, self.repository, descriptor.digest, descriptor, data, watch)
+                flow.observe(Event("start", descriptor))
+                flow.observe(Event("advance", descriptor, descriptor.size))
+            else:
+                upload.blob(self._transport, self.repository, blob, flow, opened)
+        self._note(descriptor)
         return Pushed.WRITTEN
+
+    def _flight(self, digest: Digest) -> threading.Lock:
+        with self._lock:
+            return self._flights[digest]
+
+    def _note(self, descriptor: Descriptor) -> None:
+        self._whereabouts.note(self.reference.registry, self.repository, descriptor.digest)
 
     def tag(self, descriptor: Descriptor, name: str | None) -> None:
         """Point a tag at a manifest that is there; nothing is sent where it already does. None: nothing to do."""
@@ -148,17 +169,26 @@ class RegistryStore:
         """Take a blob over from another repository of this registry. False when it must be pushed."""
         from ocibuild.registry import upload
 
-        if not isinstance(source, RegistryStore) or mediatype.is_node(descriptor.media_type):
-            return False
-        if source.reference.registry != self.reference.registry or source.repository == self.repository:
+        other = self._elsewhere(descriptor, source)
+        if other is None or mediatype.is_node(descriptor.media_type):
             return False
         try:
-            opened = upload.mount(self._transport, self.repository, descriptor.digest, source.repository, self._watch)
+            opened = upload.mount(self._transport, self.repository, descriptor.digest, other, self._watch)
         except (RegistryError, NotFoundError):
             return False  # a mount is a favour: pushing says what is really wrong
         if opened is not None:
             self._uploads[descriptor.digest] = opened
-        return opened is None
+            return False
+        self._note(descriptor)
+        return True
+
+    def _elsewhere(self, descriptor: Descriptor, source: Source) -> str | None:
+        """Another repository of this registry that has it, as far as is known."""
+        if isinstance(source, RegistryStore) and source.reference.registry == self.reference.registry:
+            found: str | None = source.repository
+        else:
+            found = self._whereabouts.find(self.reference.registry, descriptor.digest)
+        return None if found == self.repository else found
 
     def __enter__(self) -> Self:
         return self

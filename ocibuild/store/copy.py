@@ -7,20 +7,23 @@ name for something incomplete. Bytes are moved as they are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Event, Flow
-from ocibuild.errors import Cancelled
+from ocibuild.errors import Cancelled, ContentError, RegistryError
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.base import Mounts, Pushed, Source, Target
-from ocibuild.store.graph import walk
+from ocibuild.store.graph import successors, walk
 
 _POLL = 0.1
+_LARGE = 1024 * 1024
+_LARGE_LANE, _SMALL_LANE = 4, 12
+"""How many blobs of a size move at a time: large ones share a line's width, small ones wait for answers."""
 
 
 @dataclass
@@ -69,35 +72,52 @@ def copy(source: Source, root: Descriptor, target: Target, *, names: Sequence[st
     leaves = [d for d in order if not mediatype.is_node(d.media_type)]
     for descriptor in order:
         flow.observe(Event("plan", descriptor))
-    # The largest first: it decides when the whole is done.
-    _all(flow, copied, source, target, sorted(leaves, key=lambda d: -d.size))
+    _all(flow, copied, source, target, leaves)
     for descriptor in order:
         if mediatype.is_node(descriptor.media_type):
-            copied.add(descriptor, _one(source, target, descriptor, flow))
+            copied.add(descriptor, _node(source, target, descriptor, flow))
     for name in names or (None,):
         target.tag(root, name)
     return copied
 
 
 def _all(flow: Flow, copied: Copied, source: Source, target: Target, leaves: Iterable[Descriptor]) -> None:
-    futures: dict[Future[Pushed], Descriptor] = {
-        flow.io.submit(_one, source, target, descriptor, flow): descriptor for descriptor in leaves
-    }
-    pending = set(futures)
+    # The largest first: it decides when the whole is done. In a lane of its own, so that small ones are not behind it.
+    waiting = sorted(leaves, key=lambda d: -d.size)
+    lanes = [
+        _Lane([d for d in waiting if d.size >= _LARGE], _LARGE_LANE),
+        _Lane([d for d in waiting if d.size < _LARGE], _SMALL_LANE),
+    ]
+    running: dict[Future[Pushed], tuple[Descriptor, _Lane]] = {}
     try:
-        while pending:
+        while running or any(lane.waiting for lane in lanes):
+            for lane in lanes:
+                while lane.waiting and lane.free:
+                    lane.free -= 1
+                    descriptor = lane.waiting.pop(0)
+                    running[flow.io.submit(_one, source, target, descriptor, flow)] = (descriptor, lane)
             # Short waits: a signal reaches the main thread between them.
-            done, pending = wait(pending, timeout=_POLL, return_when=FIRST_EXCEPTION)
-            for future in done:
-                copied.add(futures[future], future.result())
+            for future in wait(running, timeout=_POLL, return_when=FIRST_COMPLETED).done:
+                descriptor, lane = running[future]
+                copied.add(descriptor, future.result())
+                del running[future]
+                lane.free += 1
     except BaseException as error:
         flow.cancel.set()
-        for future in pending:
+        for future in running:
             future.cancel()
-        wait(pending, timeout=5)
+        wait(running, timeout=5)
         if isinstance(error, Cancelled):
-            raise _cause(futures) or error from None
+            raise _cause(running) or error from None
         raise
+
+
+@dataclass
+class _Lane:
+    """What waits to be moved, and how many more may move at a time."""
+
+    waiting: list[Descriptor]
+    free: int
 
 
 def _cause(futures: Iterable[Future[Pushed]]) -> BaseException | None:
@@ -110,11 +130,33 @@ def _cause(futures: Iterable[Future[Pushed]]) -> BaseException | None:
     return None
 
 
+def _node(source: Source, target: Target, descriptor: Descriptor, flow: Flow) -> Pushed:
+    """A manifest or index. Where the target has lost something it had taken, that is sent again, once."""
+    try:
+        return _one(source, target, descriptor, flow)
+    except RegistryError as error:
+        missing = [child for child in successors(source, descriptor) if not target.exists(child)]
+        if error.code != "blob-unknown" or not missing:
+            raise
+        for child in missing:
+            flow.observe(Event("retry", text=f"{target.place} has lost {child.digest.short}; sending it again"))
+            _one(source, target, child, flow)
+        return _one(source, target, descriptor, flow)
+
+
 def _one(source: Source, target: Target, descriptor: Descriptor, flow: Flow) -> Pushed:
     flow.cancel.check()
     if isinstance(target, Mounts) and not mediatype.is_node(descriptor.media_type) and target.mount(descriptor, source):
         flow.observe(Event("mounted", descriptor))
         return Pushed.MOUNTED
-    pushed = target.push(Blob(descriptor, _Stored(source, descriptor)), flow)
+    blob = Blob(descriptor, _Stored(source, descriptor))
+    try:
+        pushed = target.push(blob, flow)
+    except ContentError as error:
+        if error.code != "digest-mismatch":
+            raise
+        # A bit may have fallen over on its way to us. What is wrong at the source is wrong the second time too.
+        flow.observe(Event("retry", text=f"{error.message}; reading it again"))
+        pushed = target.push(blob, flow)
     flow.observe(Event("done" if pushed is Pushed.WRITTEN else "exists", descriptor))
     return pushed
