@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Self, cast
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Cancel, Event, Flow
 from ocibuild.content.verify import VerifyReader, read_verified
-from ocibuild.errors import ContentError, NotFoundError, RegistryError
+from ocibuild.errors import ContentError, NetworkError, NotFoundError, RegistryError
 from ocibuild.registry.settings import Settings
 from ocibuild.registry.whereabouts import Whereabouts
 from ocibuild.spec import jsonform, mediatype
@@ -174,7 +174,7 @@ class RegistryStore:
             return False
         try:
             opened = upload.mount(self._transport, self.repository, descriptor.digest, other, self._watch)
-        except (RegistryError, NotFoundError):
+        except (RegistryError, NotFoundError, NetworkError):
             return False  # a mount is a favour: pushing says what is really wrong
         if opened is not None:
             self._uploads[descriptor.digest] = opened

@@ -6,6 +6,7 @@ socket down, at which the blocked system call returns at once.
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import ssl
@@ -17,7 +18,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from requests.adapters import HTTPAdapter
-from requests.models import PreparedRequest
+from requests.models import PreparedRequest, Response
 from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -201,12 +202,22 @@ class Adapter(HTTPAdapter):
 
     def __init__(self, tls: Callable[[], ssl.SSLContext], connections: int) -> None:
         self._tls = tls
+        self._process = os.getpid()
+        self._connections = connections
         super().__init__(pool_connections=8, pool_maxsize=connections, pool_block=False, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
         """As requests has it, with our pools."""
         super().init_poolmanager(connections, maxsize, block, blocksize=BLOCK, **kwargs)
         self.poolmanager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
+
+    def send(self, *args: Any, **kwargs: Any) -> Response:
+        """As requests has it. A forked child begins anew: two processes on one connection would read each other's answers."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self.init_poolmanager(8, self._connections)
+            self.proxy_manager = {}
+        return super().send(*args, **kwargs)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As requests has it, with our pools."""

@@ -6,6 +6,9 @@
     Registry(user="ada", password="lovelace")                 tokens, one for each scope, as Docker Hub does
     Registry(user="ada", password="lovelace", basic=True)     Basic, as a small registry behind htpasswd does
 
+    Registry(largest=n)     bodies of more than n bytes are answered 413, as by a proxy that limits them
+    Registry(shortest=n)    chunks of fewer bytes are refused, but for the last (OCI-Chunk-Min-Length)
+
 It keeps what it is given: `blobs` and `manifests` by (repository, digest), `tags` by (repository, tag). It checks
 digests, refuses a manifest whose blobs are missing, and shows a blob only in the repositories it was put into.
 distribution-spec v1.1.1.
@@ -30,15 +33,24 @@ class Registry(Server):
     """See the module. `expires` is the life of a token in seconds, as it is told; `revoke()` makes all of them void."""
 
     def __init__(
-        self, *, user: str = "", password: str = "", basic: bool = False, expires: int = 300, mounts: bool = True
+        self,
+        *,
+        user: str = "",
+        password: str = "",
+        basic: bool = False,
+        expires: int = 300,
+        mounts: bool = True,
+        largest: int | None = None,
+        shortest: int = 0,
     ) -> None:
         super().__init__()
+        self.largest, self.shortest = largest, shortest
         self.user, self.password, self.basic, self.expires, self.mounts = user, password, basic, expires, mounts
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.tags: dict[tuple[str, str], str] = {}
         self.tokens: dict[str, set[str]] = {}
-        self._uploads: set[str] = set()
+        self.uploads: dict[str, bytes] = {}
 
     def revoke(self) -> None:
         """Let every token given so far be void."""
@@ -65,7 +77,7 @@ class Registry(Server):
             return self._put_manifest(request, name, last) if request.method == "PUT" else self._manifest(name, last)
         if kind == "blobs":
             return self._blob(request, name, last)
-        return self._start(name, query) if request.method == "POST" else self._finish(request, name, last, query)
+        return self._start(name, query) if request.method == "POST" else self._upload(request, name, last, query)
 
     # Who asks.
 
@@ -125,19 +137,51 @@ class Registry(Server):
             self.blobs[name, digest] = self.blobs[source, digest]
             return Answer(201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
         upload = secrets.token_hex(8)
-        self._uploads.add(upload)
-        return Answer(202, {"Location": f"/v2/{name}/blobs/uploads/{upload}?_state=a%2Fb&empty="})
+        self.uploads[upload] = b""
+        answer = self._uploading(name, upload)
+        return Answer(
+            202, {**answer.headers, "OCI-Chunk-Min-Length": str(self.shortest)} if self.shortest else answer.headers
+        )
 
-    def _finish(self, request: Seen, name: str, upload: str, query: dict[str, str]) -> Answer:
-        if upload not in self._uploads or not urlsplit(request.path).query.startswith("_state=a%2Fb&empty=&"):
+    def _uploading(self, name: str, upload: str) -> Answer:
+        # The state in the address is signed by real ones: it changes with every byte that comes.
+        have = len(self.uploads[upload])
+        where = f"/v2/{name}/blobs/uploads/{upload}?_state=a%2Fb{have}&empty="
+        return Answer(202, {"Location": where, "Range": f"0-{max(have - 1, 0)}"})
+
+    def _upload(self, request: Seen, name: str, upload: str, query: dict[str, str]) -> Answer:
+        if upload not in self.uploads:
             return _error(404, "BLOB_UPLOAD_UNKNOWN")
+        if request.method == "DELETE":
+            del self.uploads[upload]
+            return Answer(204)
+        answer = self._uploading(name, upload)
+        if request.method == "GET":
+            return Answer(204, answer.headers)
+        state = f"_state=a%2Fb{len(self.uploads[upload])}&empty="
+        if urlsplit(request.path).query not in (state, f"{state}&digest={query.get('digest', '').replace(':', '%3A')}"):
+            return Answer(416, answer.headers)
         if request.headers.get("content-length") != str(len(request.body)):
             return _error(400, "SIZE_INVALID")
-        digest = query.get("digest", "")
-        if digest != _digest(request.body, digest):
+        if self.largest is not None and len(request.body) > self.largest:
+            return Answer(413, {"Content-Type": "text/html"}, b"<title>413 Request Entity Too Large</title>")
+        if request.method == "PATCH":
+            return self._append(request, name, upload)
+        return self._finish(request, name, upload, query.get("digest", ""))
+
+    def _append(self, request: Seen, name: str, upload: str) -> Answer:
+        have = len(self.uploads[upload])
+        if request.headers.get("content-range") != f"{have}-{have + len(request.body) - 1}":
+            return Answer(416, self._uploading(name, upload).headers)
+        self.uploads[upload] += request.body
+        return self._uploading(name, upload)
+
+    def _finish(self, request: Seen, name: str, upload: str, digest: str) -> Answer:
+        data = self.uploads[upload] + request.body
+        if digest != _digest(data, digest):
             return _error(400, "DIGEST_INVALID")
-        self._uploads.discard(upload)
-        self.blobs[name, digest] = request.body
+        del self.uploads[upload]
+        self.blobs[name, digest] = data
         return Answer(201, {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
 
     def _put_manifest(self, request: Seen, name: str, last: str) -> Answer:

@@ -1,5 +1,6 @@
 """What a registry, or the network before it, can do to us, and what becomes of it."""
 
+import gzip
 import hashlib
 import json
 import os
@@ -532,8 +533,85 @@ def test_ranges_ignored_are_skipped_by_us():
 
 def test_a_wrong_range_is_refused():
     script = {"GET .*": Answer(206, {"Content-Range": "bytes 0-9/10"}, b"0123456789")}
-    with Scripted(script) as server, pytest.raises(RegistryError), store(server).open(BLOB.descriptor, 5):
+    with (
+        Scripted(script) as server,
+        pytest.raises(RegistryError) as caught,
+        store(server).open(BLOB.descriptor, 5),
+    ):
         pass
+    assert caught.value.code == "range-invalid"
+
+
+def test_a_wrong_range_is_followed_by_a_request_for_the_whole():
+    answers = [Answer(206, {"Content-Range": "bytes 0-9/10"}, b"0123456789"), Answer(200, body=BLOB.content.data)]
+    with Scripted({"GET .*": answers}) as server, store(server).open(BLOB.descriptor, 999_990) as stream:
+        assert stream.read(100) == BLOB.content.data[-10:]
+        assert [request.headers.get("range") for request in server.seen] == ["bytes=999990-", None]
+
+
+@pytest.mark.parametrize("resumed", [206, 200, 416])
+def test_a_blob_that_breaks_off_is_read_on(resumed):
+    data, size = BLOB.content.data, BLOB.descriptor.size
+    answers = [Answer(200, body=data, cut=400_000)]
+    if resumed == 206:
+        for start, cut in ((400_000, 300_000), (700_000, None)):
+            answers.append(Answer(206, {"Content-Range": f"bytes {start}-{size - 1}/{size}"}, data[start:], cut=cut))
+    else:
+        answers += [Answer(416), Answer(200, body=data)] if resumed == 416 else [Answer(200, body=data)]
+    with Scripted({"GET .*": answers}) as server:
+        assert fetch(store(server), BLOB.descriptor) == data
+        assert server.seen[1].headers["range"] == "bytes=400000-"
+
+
+def test_a_blob_that_never_brings_more_is_given_up():
+    answers = [Answer(200, body=BLOB.content.data, cut=400_000), Answer(200, body=BLOB.content.data, cut=0)]
+    with Scripted({"GET .*": answers}) as server:
+        with pytest.raises(NetworkError) as caught:
+            fetch(store(server), BLOB.descriptor)
+        assert len(server.seen) == QUICK.attempts
+    assert caught.value.code == "connection-lost"
+
+
+def test_a_coding_that_nobody_asked_for_is_undone():
+    coded = gzip.compress(BLOB.content.data, 1)
+    script = {"GET .*": Answer(200, {"Content-Encoding": "gzip"}, coded)}
+    with Scripted(script) as server:
+        assert fetch(store(server), BLOB.descriptor) == BLOB.content.data
+
+
+def test_a_blob_that_is_called_coded_and_is_a_gzip_file_is_left_alone():
+    coded = gzip.compress(BLOB.content.data, 1)
+    script = {"GET .*": Answer(200, {"Content-Encoding": "gzip"}, coded)}
+    with Scripted(script) as server:
+        assert fetch(store(server), Descriptor.of(mediatype.LAYER, coded)) == coded
+
+
+def test_a_signed_address_that_lapsed_is_signed_again():
+    with Scripted({"GET .*sig=new": Answer(200, body=BLOB.content.data), "GET .*": Answer(403)}) as other:
+        answers = [Answer(307, {"Location": f"{other.url}/x?sig={age}"}) for age in ("old", "new")]
+        with Scripted({"GET /v2/.*": answers}) as server:
+            assert fetch(store(server), BLOB.descriptor) == BLOB.content.data
+            assert len(server.seen) == 2
+
+
+def test_an_address_signed_for_get_alone_still_tells_whether_a_blob_is_there():
+    with Scripted({"HEAD .*": Answer(403), "GET .*": Answer(206, body=b"x")}) as other:
+        redirect = Answer(307, {"Location": f"{other.url}/x?sig=1"})
+        with Scripted({"HEAD .*": redirect, "GET .*": redirect}) as server:
+            assert store(server).exists(BLOB.descriptor)
+            assert other.requests("GET")[0].headers["range"] == "bytes=0-0"
+
+
+def test_what_a_registry_warns_of_is_told_once():
+    lines = [("Warning", '299 - "this tag is \\"old\\"\x1b[31m"'), ("Warning", "garbage")]
+    events = []
+    script = {"HEAD .*": Answer(200, {"Content-Length": str(BLOB.descriptor.size)}, lines=lines)}
+    with Scripted(script) as server, Flow.open(events.append) as flow:
+        known = store(server)
+        assert [known.push(BLOB, flow) for _ in range(3)] == [Pushed.EXISTED] * 3
+    notes = [event.text for event in events if event.kind == "note"]
+    assert len(notes) == 1
+    assert 'this tag is "old" [31m' in notes[0]
 
 
 def test_cookies_are_not_kept():
