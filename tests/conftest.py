@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.registry import faults
+from tests.registry.scripted import leaks
 
 settings.register_profile("default", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("deep", deadline=None, max_examples=5000)
@@ -18,8 +22,47 @@ MISSING = pytest.StashKey[Counter[str]]()
 _WORKER_KEY = "missing_parts"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-table", help="write the table of faults, tests and results into this file")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[MISSING] = Counter()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        numbers = [number for mark in item.iter_markers("fault") for number in mark.args]
+        if numbers:
+            item.user_properties.append(("faults", numbers))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
+    """Whatever a test makes the program print or log is searched for the secrets that tests plant."""
+    report = yield
+    leaked = [name for name, text in report.sections if leaks(text)]
+    if leaked and report.outcome == "passed":
+        report.outcome = "failed"
+        report.longrepr = f"a planted secret stands in: {', '.join(leaked)}"
+    return report
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or report.outcome != "passed":
+        for number in dict(report.user_properties).get("faults", ()):
+            _fault_results.setdefault(number, {}).setdefault(report.nodeid.partition("[")[0], set()).add(report.outcome)
+
+
+_fault_results: dict[int, dict[str, set[str]]] = {}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output[_WORKER_KEY] = dict(session.config.stash[MISSING])
+    elif path := session.config.getoption("--faults-table"):
+        Path(path).write_text(faults.table(_fault_results), encoding="utf-8")
 
 
 @pytest.fixture
@@ -43,12 +86,6 @@ def pytest_testnodedown(node: object, error: object) -> None:
     """What a worker of pytest-xdist missed, the whole run missed."""
     output = getattr(node, "workeroutput", {})
     node.config.stash[MISSING].update(output.get(_WORKER_KEY, {}))  # type: ignore[attr-defined]
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    output = getattr(session.config, "workeroutput", None)
-    if output is not None:
-        output[_WORKER_KEY] = dict(session.config.stash[MISSING])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -52,7 +52,7 @@ class _Verbs(click.Group):
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(prog)s %(version)s")
-@click.option("--debug", is_flag=True, help="Show where an error came from.")
+@click.option("--debug", is_flag=True, help="Show every exchange, and where an error came from.")
 def cli(debug: bool) -> None:
     """Make OCI images from Wasm modules and static binaries: no daemon, no Dockerfile, no base image.
 
@@ -67,8 +67,11 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     words = sys.argv[1:] if arguments is None else arguments
     debug, as_json = "--debug" in words, "--json" in words
     words = [word for word in words if word != "--debug"]
-    if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _interrupt)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
+    if debug:
+        _show_log()
     try:
         status = cli.main(words, prog_name="ocibuild", standalone_mode=False)
         sys.stdout.flush()
@@ -109,6 +112,17 @@ def failed_usage(error: click.ClickException, as_json: bool) -> int:
     context = getattr(error, "ctx", None)
     hint = f"see {context.command_path} --help" if context is not None else None
     return failed(UsageError(error.format_message(), hint=hint), as_json)
+
+
+def _show_log() -> None:
+    """Every exchange with a registry, on stderr: methods, addresses without their queries, statuses. Never a header."""
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(relativeCreated)6d ms %(message)s"))
+    logger = logging.getLogger("ocibuild")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

@@ -10,6 +10,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
+from http.client import HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any
 
 from requests import Response
@@ -133,6 +134,8 @@ def unreachable(error: BaseException, url: str) -> NetworkError:
         return _network("tls-untrusted", f"the certificate of {origin.netloc} is not trusted: {why}", _CERTIFICATE_HINT)
     if found := _find(chain, ssl.SSLError):
         return _tls(str(found), origin)
+    if found := next((each for each in chain if _is_no_http(each)), None):
+        return malformed(url, str(found))
     if _find(chain, ConnectionRefusedError):
         return _network("connection-refused", f"nothing listens on {origin.netloc}", _refused_hint(origin))
     if _find(chain, ConnectTimeoutError, TimeoutError, PoolTimeoutError):
@@ -140,6 +143,20 @@ def unreachable(error: BaseException, url: str) -> NetworkError:
             "timeout", f"{origin.netloc} gave no answer in time", "try again; check the network, the proxy, the port"
         )
     return _network("connection-lost", f"the connection to {origin.netloc} broke", "try again", _bottom(error))
+
+
+def _is_no_http(error: BaseException) -> bool:
+    # RemoteDisconnected is a BadStatusLine, of a line that never came; IncompleteRead is an end that came early.
+    return isinstance(error, HTTPException) and not isinstance(error, RemoteDisconnected | IncompleteRead)
+
+
+def malformed(url: str, why: str) -> NetworkError:
+    """The error for an answer that is not HTTP, or more of it than is read."""
+    return _network(
+        "protocol-error",
+        f"{Origin.of(url).netloc} answered with something that is not HTTP: {clean(why, 160)}",
+        "check host and port; another service may listen there",
+    )
 
 
 def late(url: str) -> NetworkError:
@@ -172,7 +189,9 @@ def _tls(text: str, origin: Origin) -> NetworkError:
 
 
 def _refused_hint(origin: Origin) -> str:
-    return "start the registry, or check host and port" if origin.is_private else "check host and port"
+    if origin.is_private:
+        return "start the registry, or check host and port"
+    return "check host and port" + ("; if it speaks plain HTTP, use --plain-http" if origin.scheme == "https" else "")
 
 
 def _network(code: str, message: str, hint: str | None, why: str = "") -> NetworkError:

@@ -221,6 +221,9 @@ class Transport:
                     allow_redirects=False,
                     proxies=proxies(url, self.settings.environ),
                 )
+            if "Transfer-Encoding" in response.headers and "Content-Length" in response.headers:
+                response.close()
+                raise problem.malformed(url, "it states two lengths")  # RFC 9112 section 6.3: they smuggle answers so
             if not (call.stream and response.ok):
                 _read(response, call.limit if response.ok else _BODY, Pace(times))
         except (requests.RequestException, HTTPError, OSError) as error:
@@ -232,6 +235,8 @@ class Transport:
 
     def _heed(self, response: Response, watch: Watch) -> None:
         """Pass on what a registry warns of, once. distribution-spec "Warnings"."""
+        if left := response.headers.get("RateLimit-Remaining"):
+            _log.debug("%s has %s requests left for us", self.origin.netloc, problem.clean(left, 40))
         for said in _WARNING.findall(response.headers.get("Warning", "")):
             said = _ESCAPED.sub(r"\1", said)
             text = f"{self.origin.netloc} warns: {problem.clean(said)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import pytest
 
 from ocibuild import errors
 from tests.cli.conftest import Ran
+from tests.registry.double import Registry
+from tests.registry.scripted import PLANTED, leaks
 
 Run = Callable[..., Ran]
 
@@ -213,3 +217,21 @@ def test_each_class_has_its_exit_status(
     assert (ran.status, ran.out) == (status, "")
     assert ran.err.splitlines()[0] == f"error: no [{code}]"
     assert "\x1b[2J" not in ran.err  # text of strangers does not steer the terminal
+
+
+def test_debug_shows_every_exchange_and_no_secret() -> None:
+    with Registry(user="ada", password=PLANTED) as registry:
+        words = ["--debug", "digest", f"{registry.host}/a:1", "--username", "ada", "--password-stdin"]
+        done = subprocess.run(
+            [sys.executable, "-m", "ocibuild", *words],
+            input=f"{PLANTED}\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"HEAD {registry.url}/v2/a/manifests/1: 404" in done.stderr
+    assert f"GET {registry.url}/token: 200" in done.stderr
+    assert "Traceback" in done.stderr
+    assert not leaks(done.stdout + done.stderr)

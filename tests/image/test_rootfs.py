@@ -75,6 +75,7 @@ def test_a_file_in_the_place_of_a_folder_takes_its_children_away() -> None:
     assert sorted(union(tar(("d", None), ("d/x", b"1")), tar(("d", b"file"))).files) == ["d"]
 
 
+@pytest.mark.fault(72)
 def test_links_are_followed_inside_the_image() -> None:
     layer = tar(("usr", None), ("usr/bin", None), ("usr/bin/app", b"app"), ("bin", "usr/bin"), ("up", "../../usr"))
     rootfs = union(layer)
@@ -96,6 +97,7 @@ def test_names_of_other_makers_are_brought_to_one_form() -> None:
     assert sorted(union(tar(("./a", b""), ("/ko-app", None), ("/ko-app/x", b""))).files) == ["a", "ko-app", "ko-app/x"]
 
 
+@pytest.mark.fault(72)
 def test_names_that_leave_the_root_are_named_and_not_read() -> None:
     rootfs = union(tar(("../../etc/passwd", b"root"), ("ok", b"")))
     assert sorted(rootfs.files) == ["ok"]
@@ -133,6 +135,7 @@ def test_a_gzip_cut_short_is_our_error() -> None:
     assert caught.value.code == "layer-invalid"
 
 
+@pytest.mark.fault(71)
 def test_a_bomb_is_left_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "_SMALL", 1024 * 1024)
     store, layers = stored(gzip.compress(tar(("zeros", bytes(64 * 1024 * 1024)))), media_type=mediatype.LAYER_GZIP)
@@ -141,6 +144,7 @@ def test_a_bomb_is_left_before_it_goes_off(monkeypatch: pytest.MonkeyPatch) -> N
     assert caught.value.code == "layer-too-large"
 
 
+@pytest.mark.fault(71)
 def test_a_header_of_a_gigabyte_is_not_read_into_memory() -> None:
     info = tarfile.TarInfo("pax")
     info.type, info.size = tarfile.XHDTYPE, 2**30

@@ -45,6 +45,7 @@ class Registry(Server):
     ) -> None:
         super().__init__()
         self.largest, self.shortest = largest, shortest
+        self.entrusted = bool(user)
         self.user, self.password, self.basic, self.expires, self.mounts = user, password, basic, expires, mounts
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}

@@ -8,6 +8,8 @@ Keys are a method and a regular expression for path and query; the last answer o
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import re
 import socket
 import struct
@@ -16,6 +18,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+
+PLANTED = "planted-secret"
+"""What tests use as password or token. It may reach the servers that are entrusted with it, and nobody else."""
+
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
+
+
+def leaks(text: str) -> bool:
+    """True when the planted secret stands in a text, plainly, percent-encoded or in base64."""
+    if PLANTED in text or PLANTED.replace("-", "%2D") in text:
+        return True
+    for word in _ENCODED.findall(text):
+        data = word.replace("-", "+").replace("_", "/").rstrip("=")
+        with contextlib.suppress(ValueError):
+            if PLANTED.encode() in base64.b64decode(data + "=" * (-len(data) % 4)):
+                return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,12 @@ class Answer:
 
 
 class Server:
-    """Serves `respond` on a port the system gives; a context manager."""
+    """Serves `respond` on a port the system gives; a context manager.
+
+    A server that sees the planted secret and was not `entrusted` with it fails the test.
+    """
+
+    entrusted = False
 
     def __init__(self, respond: Callable[[Seen], Answer] | None = None) -> None:
         self._respond = respond
@@ -96,6 +120,9 @@ class Server:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
+        if not self.entrusted:
+            told = [request for request in self.seen if leaks(f"{request.path} {request.headers} {request.body!r}")]
+            assert not told, f"a secret was sent to {self.host}: {told[0].method} {told[0].path}"
 
 
 class Scripted(Server):
@@ -132,6 +159,49 @@ class Scripted(Server):
             if verb == method and re.fullmatch(pattern, path):
                 return answers
         return []
+
+
+class Raw:
+    """A server that answers each connection in turn with bytes as they are, the last ones for ever; a context manager.
+
+    After the first `at_once` bytes it sends one at a time with `pause` seconds between.
+    """
+
+    def __init__(self, *answers: bytes, pause: float = 0, at_once: int = 0) -> None:
+        self._answers = list(answers)
+        self._pause, self._at_once = pause, at_once
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._ended = threading.Event()
+        self.connections = 0
+        self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._ended.set()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while not self._ended.is_set():
+                connection, _ = self._listener.accept()
+                answer = self._answers[min(self.connections, len(self._answers) - 1)]
+                self.connections += 1
+                threading.Thread(target=self._answer, args=(connection, answer), daemon=True).start()
+
+    def _answer(self, connection: socket.socket, answer: bytes) -> None:
+        with connection, contextlib.suppress(OSError):  # clients that leave are part of the game
+            connection.recv(65536)
+            if not self._pause:
+                connection.sendall(answer)
+                return
+            connection.sendall(answer[: self._at_once])
+            for n in range(self._at_once, len(answer)):
+                connection.sendall(answer[n : n + 1])
+                if self._ended.wait(self._pause):
+                    return
 
 
 class _Listener(ThreadingHTTPServer):

@@ -30,11 +30,10 @@ from ocibuild.spec.digest import Digest
 from ocibuild.spec.reference import Reference
 from ocibuild.store.base import Pushed, fetch
 from tests.registry.double import Registry
-from tests.registry.scripted import Answer, Scripted
+from tests.registry.scripted import PLANTED, Answer, Scripted
 
 BLOB = Blob.of(mediatype.LAYER, os.urandom(1_000_000))
 MANIFEST = Blob.of(mediatype.MANIFEST, b'{"schemaVersion":2,"config":{},"layers":[]}')
-SECRET = "planted-secret"
 QUICK = Patience(attempts=4, first=0.01, longest=0.02, asked=2)
 
 MISSING = {"HEAD /v2/a/blobs/.*": Answer(404)}
@@ -55,6 +54,7 @@ def push(server, blob=BLOB, observe=None, **settings) -> Pushed:
 # Trouble that passes.
 
 
+@pytest.mark.fault(78)
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_trouble_at_the_put_is_met_with_the_whole_body_again(status):
     with Scripted({**MISSING, **STARTED, PUT: [Answer(status), STORED]}) as server:
@@ -64,6 +64,7 @@ def test_trouble_at_the_put_is_met_with_the_whole_body_again(status):
         assert {request.headers["content-length"] for request in server.requests("PUT")} == {"1000000"}
 
 
+@pytest.mark.fault(10)
 def test_a_reset_in_the_middle_of_the_put():
     events = []
     with Scripted({**MISSING, **STARTED, PUT: [Answer(read=300_000, reset=True), STORED]}) as server:
@@ -73,6 +74,7 @@ def test_a_reset_in_the_middle_of_the_put():
     assert any(event.kind == "retry" and "broke" in event.text for event in events)
 
 
+@pytest.mark.fault(12, 52)
 def test_a_put_whose_answer_was_lost_had_arrived():
     heads = [Answer(404), Answer(200, {"Content-Length": "1000000"})]
     script = {"HEAD /v2/a/blobs/.*": heads, **STARTED, PUT: Answer(read=1_000_000, reset=True)}
@@ -81,6 +83,7 @@ def test_a_put_whose_answer_was_lost_had_arrived():
         assert len(server.requests("PUT")) == 1
 
 
+@pytest.mark.fault(10)
 def test_a_put_that_breaks_every_time_ends():
     with Scripted({**MISSING, **STARTED, PUT: Answer(read=1000, reset=True)}) as server:
         with pytest.raises(NetworkError) as caught:
@@ -89,6 +92,7 @@ def test_a_put_that_breaks_every_time_ends():
         assert len(server.requests("PUT")) == QUICK.attempts
 
 
+@pytest.mark.fault(77)
 def test_retry_after_is_obeyed():
     answers = [Answer(429, {"Retry-After": "1"}), Answer(404)]
     with Scripted({"HEAD /v2/a/blobs/.*": answers}) as server:
@@ -97,6 +101,7 @@ def test_retry_after_is_obeyed():
         assert 1 <= time.monotonic() - started < 3
 
 
+@pytest.mark.fault(77)
 def test_a_retry_after_that_is_too_long_is_told():
     with Scripted({"HEAD /v2/a/blobs/.*": Answer(429, {"Retry-After": "99999"})}) as server:
         with pytest.raises(RegistryError) as caught:
@@ -106,6 +111,7 @@ def test_a_retry_after_that_is_too_long_is_told():
         assert len(server.seen) == 1
 
 
+@pytest.mark.fault(9)
 def test_a_connection_the_server_closed_meanwhile_is_no_fault():
     answers = [Answer(200, {"Connection": "close"}), Answer(reset=True), Answer(404)]
     with Scripted({"HEAD /v2/a/blobs/.*": answers}) as server:
@@ -114,6 +120,7 @@ def test_a_connection_the_server_closed_meanwhile_is_no_fault():
         assert known.exists(BLOB.descriptor) is False
 
 
+@pytest.mark.fault(51)
 def test_an_uploaded_session_that_is_forgotten_is_opened_again():
     body = b'{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN","message":"gone"}]}'
     with Scripted({**MISSING, **STARTED, PUT: [Answer(404, body=body), STORED]}) as server:
@@ -121,6 +128,7 @@ def test_an_uploaded_session_that_is_forgotten_is_opened_again():
         assert len(server.requests("POST")) == 2
 
 
+@pytest.mark.fault(77)
 def test_a_put_that_asks_to_wait_is_given_the_time():
     answers = [Answer(503, {"Retry-After": "1"}), STORED]
     with Scripted({**MISSING, **STARTED, PUT: answers}) as server:
@@ -129,6 +137,7 @@ def test_a_put_that_asks_to_wait_is_given_the_time():
     assert 1 <= time.monotonic() - started < 3
 
 
+@pytest.mark.fault(53)
 def test_bytes_the_registry_finds_damaged_are_sent_once_more_and_no_oftener():
     body = b'{"errors":[{"code":"DIGEST_INVALID","message":"provided digest did not match"}]}'
     with Scripted({**MISSING, **STARTED, PUT: Answer(400, body=body)}) as server:
@@ -138,6 +147,7 @@ def test_bytes_the_registry_finds_damaged_are_sent_once_more_and_no_oftener():
     assert caught.value.code == "digest-mismatch"
 
 
+@pytest.mark.fault(11, 57)
 def test_an_answer_that_comes_before_the_body_s_end_is_the_one_that_counts():
     large = Blob.of(mediatype.LAYER, bytes(20_000_000))
     early = Answer(413, {"Connection": "close"}, b"too large", read=1000)
@@ -150,6 +160,7 @@ def test_an_answer_that_comes_before_the_body_s_end_is_the_one_that_counts():
     assert lengths == [10_000_000, 5_000_000, 2_500_000, 1_250_000, 1024 * 1024]
 
 
+@pytest.mark.fault(35)
 def test_a_login_that_lapsed_at_the_put_is_met_with_the_whole_body_again():
     events = []
     with Scripted({**MISSING, **STARTED, PUT: [CHALLENGE, STORED]}) as server:
@@ -162,6 +173,7 @@ def test_a_login_that_lapsed_at_the_put_is_met_with_the_whole_body_again():
 # Names and proxies.
 
 
+@pytest.mark.fault(1, 2)
 @pytest.mark.parametrize(
     "number, code, looks", [(socket.EAI_NONAME, "dns-failed", 1), (socket.EAI_AGAIN, "dns-unavailable", QUICK.attempts)]
 )
@@ -188,13 +200,14 @@ def test_a_plain_proxy_is_asked_for_the_whole_address():
         assert proxy.seen[0].headers["host"] == "r.example"
 
 
+@pytest.mark.fault(16)
 def test_a_proxy_that_refuses_is_named_and_its_password_is_not():
     with Scripted({}) as proxy:
-        environ = {"HTTPS_PROXY": f"http://ada:{SECRET}@{proxy.host}"}
+        environ = {"HTTPS_PROXY": f"http://ada:{PLANTED}@{proxy.host}"}
         with pytest.raises(NetworkError) as caught:
             RegistryStore(Reference.parse("r.example/a:1"), Settings(patience=QUICK, environ=environ)).resolve()
     assert caught.value.code == "proxy-failed"
-    assert SECRET not in repr(caught.value)
+    assert PLANTED not in repr(caught.value)
 
 
 # Refusals, in words.
@@ -220,6 +233,7 @@ def test_a_refused_put_is_final(status, body, kind, code):
         assert "quota exceeded" in caught.value.message
 
 
+@pytest.mark.fault(93)
 def test_a_repository_that_must_be_created_first():
     body = b'{"errors":[{"code":"NAME_UNKNOWN","message":"no such repository"}]}'
     with Scripted({**MISSING, "POST .*": Answer(404, body=body)}) as server, pytest.raises(RegistryError) as caught:
@@ -228,11 +242,12 @@ def test_a_repository_that_must_be_created_first():
     assert "create" in str(caught.value.hint)
 
 
+@pytest.mark.fault(95, 46)
 def test_escapes_and_signed_queries_do_not_reach_the_terminal():
     body = json.dumps(
         {
             "errors": [
-                {"code": "DENIED", "message": "\x1b[31mred\x07 see https://s3.example/x?X-Amz-Signature=" + SECRET}
+                {"code": "DENIED", "message": "\x1b[31mred\x07 see https://s3.example/x?X-Amz-Signature=" + PLANTED}
             ]
         }
     )
@@ -243,15 +258,17 @@ def test_escapes_and_signed_queries_do_not_reach_the_terminal():
         push(server)
     assert "red" in caught.value.message
     assert "\x1b" not in caught.value.message
-    assert SECRET not in caught.value.message
+    assert PLANTED not in caught.value.message
 
 
+@pytest.mark.fault(31)
 def test_an_upload_without_a_location():
     with Scripted({**MISSING, "POST .*": Answer(202)}) as server, pytest.raises(RegistryError) as caught:
         push(server)
     assert caught.value.code == "location-missing"
 
 
+@pytest.mark.fault(67)
 def test_a_login_page_is_no_manifest():
     page = Answer(200, {"Content-Type": "text/html"}, b"<html><title>Sign in to Example</title></html>")
     with Scripted({"HEAD .*": page, "GET .*": page}) as server, pytest.raises(RegistryError) as caught:
@@ -260,6 +277,7 @@ def test_a_login_page_is_no_manifest():
     assert "Sign in to Example" in caught.value.message
 
 
+@pytest.mark.fault(3)
 def test_nobody_listens():
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
@@ -272,6 +290,7 @@ def test_nobody_listens():
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.fault(8)
 def test_plain_http_where_tls_was_expected():
     with Scripted({}) as server, pytest.raises(NetworkError) as caught:
         store(server, plain_http=False).resolve()
@@ -288,6 +307,7 @@ def test_silence_has_a_bound():
     assert time.monotonic() - started < 3
 
 
+@pytest.mark.fault(15)
 def test_a_peer_that_stops_reading_has_a_bound():
     large = Blob.of(mediatype.LAYER, bytes(30_000_000))
     with Scripted({**MISSING, **STARTED, PUT: Answer(stall=True)}) as server:
@@ -300,6 +320,7 @@ def test_a_peer_that_stops_reading_has_a_bound():
 # Where things are sent.
 
 
+@pytest.mark.fault(32, 33)
 def test_a_location_is_resolved_and_kept_to_the_byte():
     locations = ["?_state=a%2Fb&empty=&x=1&x=2", "/v2/a/blobs/uploads/u?q=%20", "../../b/up", "/up?sig=%7Ea%2Bb+c"]
     expected = [
@@ -317,12 +338,14 @@ def test_a_location_is_resolved_and_kept_to_the_byte():
 
 
 def basic(server, **more):
-    return {"credentials": {server.host: Credential("ada", SECRET)}, **more}
+    server.entrusted = True
+    return {"credentials": {server.host: Credential("ada", PLANTED)}, **more}
 
 
 CHALLENGE = Answer(401, {"WWW-Authenticate": 'Basic realm="x"'})
 
 
+@pytest.mark.fault(24)
 def test_a_redirect_to_another_origin_carries_no_credentials():
     data = b"from the other"
     descriptor = Descriptor.of(mediatype.LAYER, data)
@@ -335,6 +358,7 @@ def test_a_redirect_to_another_origin_carries_no_credentials():
         assert "authorization" not in other.seen[0].headers
 
 
+@pytest.mark.fault(34)
 def test_an_upload_to_another_origin_carries_the_bytes_and_no_credentials():
     with Scripted({"PUT .*": STORED}) as other:
         posts = [CHALLENGE, Answer(202, {"Location": f"{other.url}/up?sig=1"})]
@@ -344,14 +368,16 @@ def test_an_upload_to_another_origin_carries_the_bytes_and_no_credentials():
         assert "authorization" not in other.seen[0].headers
 
 
+@pytest.mark.fault(24)
 def test_another_origin_that_asks_for_a_login_gets_none():
     with Scripted({"GET .*": CHALLENGE}) as other:
         answers = [CHALLENGE, Answer(307, {"Location": f"{other.url}/cdn"})]
         with Scripted({"GET /v2/a/blobs/.*": answers}) as server, pytest.raises(AuthorizationError):
             fetch(store(server, **basic(server)), BLOB.descriptor)
-        assert not any(SECRET in str(request.headers) or "authorization" in request.headers for request in other.seen)
+        assert not any(PLANTED in str(request.headers) or "authorization" in request.headers for request in other.seen)
 
 
+@pytest.mark.fault(38)
 def test_another_origin_cannot_name_the_realm_our_password_goes_to():
     with Scripted({"GET /token.*": Answer(200, body=b'{"token":"t"}')}) as other:
         other._script["GET /cdn"] = [Answer(401, {"WWW-Authenticate": f'Bearer realm="{other.url}/token"'})]
@@ -369,6 +395,7 @@ def test_another_origin_cannot_name_the_realm_our_password_goes_to():
         assert not any("authorization" in request.headers for request in other.seen)
 
 
+@pytest.mark.fault(27)
 def test_a_redirect_without_end():
     script = {"GET .*": Answer(307, {"Location": "/v2/a/blobs/again"})}
     with Scripted(script) as server, pytest.raises(RegistryError) as caught:
@@ -377,6 +404,7 @@ def test_a_redirect_without_end():
     assert len(server.seen) <= 11
 
 
+@pytest.mark.fault(28)
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://example.com/x", "http://user:pw@example.com/"])
 def test_addresses_that_nothing_is_sent_to(location):
     script = {**MISSING, "POST .*": Answer(202, {"Location": location})}
@@ -389,7 +417,7 @@ def test_addresses_that_nothing_is_sent_to(location):
 
 
 def test_a_token_is_fetched_for_the_scopes_of_each_kind_of_request():
-    with Registry(user="ada", password=SECRET) as server:
+    with Registry(user="ada", password=PLANTED) as server:
         push(server, **basic(server))
         asked = [request.path for request in server.requests("GET", "/token")]
     assert [path.split("scope=")[1].split("&")[0] for path in asked] == [
@@ -409,6 +437,7 @@ def test_a_challenge_widens_what_is_asked_for_our_repository_and_no_other():
     assert "other" not in asked
 
 
+@pytest.mark.fault(36)
 def test_a_registry_that_is_never_content_is_asked_twice_and_no_more():
     script = {"GET /token.*": Answer(200, body=b'{"token":"t"}')}
     with Scripted(script) as server:
@@ -420,6 +449,7 @@ def test_a_registry_that_is_never_content_is_asked_twice_and_no_more():
     assert "repository:a:pull" in caught.value.message
 
 
+@pytest.mark.fault(37, 41)
 @pytest.mark.parametrize(
     "answer, code",
     [
@@ -439,7 +469,7 @@ def test_a_token_service_that_gives_none(answer, code):
         with pytest.raises(RegistryError) as caught:
             store(server, **basic(server)).exists(BLOB.descriptor)
     assert caught.value.code == code
-    assert SECRET not in caught.value.message
+    assert PLANTED not in caught.value.message
 
 
 def test_an_identity_token_is_traded_and_not_sent_to_the_registry():
@@ -448,12 +478,14 @@ def test_an_identity_token_is_traded_and_not_sent_to_the_registry():
             Answer(401, {"WWW-Authenticate": f'Bearer realm="{server.url}/token",service="s"'}),
             Answer(404),
         ]
-        known = Credential(identity_token=SECRET)
+        server.entrusted = True
+        known = Credential(identity_token=PLANTED)
         assert store(server, credentials={server.host: known}).exists(BLOB.descriptor) is False
-        assert f"refresh_token={SECRET}" in server.requests("POST")[0].body.decode()
+        assert f"refresh_token={PLANTED}" in server.requests("POST")[0].body.decode()
         assert server.requests("HEAD")[1].headers["authorization"] == "Bearer short"
 
 
+@pytest.mark.fault(40)
 def test_a_401_without_a_challenge():
     with Scripted({"HEAD .*": Answer(401)}) as server, pytest.raises(AuthorizationError):
         store(server, **basic(server)).exists(BLOB.descriptor)
@@ -462,6 +494,7 @@ def test_a_401_without_a_challenge():
 # What comes down.
 
 
+@pytest.mark.fault(61)
 def test_a_blob_of_other_bytes():
     wrong = bytes([BLOB.content.data[0] ^ 1]) + BLOB.content.data[1:]
     with Scripted({"GET .*": Answer(200, body=wrong)}) as server, pytest.raises(ContentError) as caught:
@@ -469,6 +502,7 @@ def test_a_blob_of_other_bytes():
     assert caught.value.code == "digest-mismatch"
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("body", [BLOB.content.data + b"x", BLOB.content.data[:-1]])
 def test_a_blob_of_another_length(body):
     with Scripted({"GET .*": Answer(200, body=body)}) as server, pytest.raises(ContentError) as caught:
@@ -476,6 +510,7 @@ def test_a_blob_of_another_length(body):
     assert caught.value.code == "size-mismatch"
 
 
+@pytest.mark.fault(62)
 def test_a_blob_that_breaks_off():
     with (
         Scripted({"GET .*": Answer(200, body=BLOB.content.data, cut=1000)}) as server,
@@ -493,6 +528,7 @@ def test_a_manifest_of_other_bytes():
     assert caught.value.code == "digest-mismatch"
 
 
+@pytest.mark.fault(73)
 def test_a_registry_that_lies_about_the_digest_of_a_tag():
     headers = {"Content-Type": mediatype.MANIFEST, "Docker-Content-Digest": Digest.of(b"another")}
     script = {"HEAD .*": Answer(404), "GET .*": Answer(200, headers, MANIFEST.content.data)}
@@ -501,6 +537,7 @@ def test_a_registry_that_lies_about_the_digest_of_a_tag():
     assert caught.value.code == "digest-mismatch"
 
 
+@pytest.mark.fault(73)
 def test_a_registry_without_digests_and_without_head():
     kind = {"Content-Type": mediatype.MANIFEST + "; charset=utf-8"}
     for head in (Answer(405), Answer(200, kind), Answer(403)):
@@ -508,6 +545,7 @@ def test_a_registry_without_digests_and_without_head():
             assert store(server).resolve("1").key == MANIFEST.descriptor.key
 
 
+@pytest.mark.fault(66)
 def test_a_manifest_without_end_is_not_read_to_its_end():
     page = Answer(200, {"Content-Type": mediatype.MANIFEST}, bytes(6_000_000))
     with Scripted({"HEAD .*": Answer(405), "GET .*": page}) as server, pytest.raises(RegistryError) as caught:
@@ -525,12 +563,14 @@ def test_sha512_is_checked_by_sha512():
         assert store(server).resolve(name).digest == name
 
 
+@pytest.mark.fault(63)
 def test_ranges_ignored_are_skipped_by_us():
     script = {"GET .*": Answer(200, body=BLOB.content.data)}
     with Scripted(script) as server, store(server).open(BLOB.descriptor, 999_990) as stream:
         assert stream.read(100) == BLOB.content.data[-10:]
 
 
+@pytest.mark.fault(64)
 def test_a_wrong_range_is_refused():
     script = {"GET .*": Answer(206, {"Content-Range": "bytes 0-9/10"}, b"0123456789")}
     with (
@@ -542,6 +582,7 @@ def test_a_wrong_range_is_refused():
     assert caught.value.code == "range-invalid"
 
 
+@pytest.mark.fault(64)
 def test_a_wrong_range_is_followed_by_a_request_for_the_whole():
     answers = [Answer(206, {"Content-Range": "bytes 0-9/10"}, b"0123456789"), Answer(200, body=BLOB.content.data)]
     with Scripted({"GET .*": answers}) as server, store(server).open(BLOB.descriptor, 999_990) as stream:
@@ -549,6 +590,7 @@ def test_a_wrong_range_is_followed_by_a_request_for_the_whole():
         assert [request.headers.get("range") for request in server.seen] == ["bytes=999990-", None]
 
 
+@pytest.mark.fault(20, 62, 63)
 @pytest.mark.parametrize("resumed", [206, 200, 416])
 def test_a_blob_that_breaks_off_is_read_on(resumed):
     data, size = BLOB.content.data, BLOB.descriptor.size
@@ -563,6 +605,7 @@ def test_a_blob_that_breaks_off_is_read_on(resumed):
         assert server.seen[1].headers["range"] == "bytes=400000-"
 
 
+@pytest.mark.fault(62)
 def test_a_blob_that_never_brings_more_is_given_up():
     answers = [Answer(200, body=BLOB.content.data, cut=400_000), Answer(200, body=BLOB.content.data, cut=0)]
     with Scripted({"GET .*": answers}) as server:
@@ -572,6 +615,7 @@ def test_a_blob_that_never_brings_more_is_given_up():
     assert caught.value.code == "connection-lost"
 
 
+@pytest.mark.fault(65)
 def test_a_coding_that_nobody_asked_for_is_undone():
     coded = gzip.compress(BLOB.content.data, 1)
     script = {"GET .*": Answer(200, {"Content-Encoding": "gzip"}, coded)}
@@ -579,6 +623,7 @@ def test_a_coding_that_nobody_asked_for_is_undone():
         assert fetch(store(server), BLOB.descriptor) == BLOB.content.data
 
 
+@pytest.mark.fault(65)
 def test_a_blob_that_is_called_coded_and_is_a_gzip_file_is_left_alone():
     coded = gzip.compress(BLOB.content.data, 1)
     script = {"GET .*": Answer(200, {"Content-Encoding": "gzip"}, coded)}
@@ -586,6 +631,7 @@ def test_a_blob_that_is_called_coded_and_is_a_gzip_file_is_left_alone():
         assert fetch(store(server), Descriptor.of(mediatype.LAYER, coded)) == coded
 
 
+@pytest.mark.fault(29)
 def test_a_signed_address_that_lapsed_is_signed_again():
     with Scripted({"GET .*sig=new": Answer(200, body=BLOB.content.data), "GET .*": Answer(403)}) as other:
         answers = [Answer(307, {"Location": f"{other.url}/x?sig={age}"}) for age in ("old", "new")]
@@ -594,6 +640,7 @@ def test_a_signed_address_that_lapsed_is_signed_again():
             assert len(server.seen) == 2
 
 
+@pytest.mark.fault(30)
 def test_an_address_signed_for_get_alone_still_tells_whether_a_blob_is_there():
     with Scripted({"HEAD .*": Answer(403), "GET .*": Answer(206, body=b"x")}) as other:
         redirect = Answer(307, {"Location": f"{other.url}/x?sig=1"})
@@ -602,6 +649,7 @@ def test_an_address_signed_for_get_alone_still_tells_whether_a_blob_is_there():
             assert other.requests("GET")[0].headers["range"] == "bytes=0-0"
 
 
+@pytest.mark.fault(81)
 def test_what_a_registry_warns_of_is_told_once():
     lines = [("Warning", '299 - "this tag is \\"old\\"\x1b[31m"'), ("Warning", "garbage")]
     events = []
@@ -642,6 +690,7 @@ class Unreadable:
         return Broken()
 
 
+@pytest.mark.fault(59)
 def test_content_that_cannot_be_read_is_not_taken_for_the_network():
     with Scripted({**MISSING, **STARTED, PUT: STORED}) as server, pytest.raises(InputError) as caught:
         push(server, Blob(BLOB.descriptor, Unreadable()))
@@ -677,11 +726,13 @@ def called_off(script, act, after=0.3) -> float:
     return lasted
 
 
+@pytest.mark.fault(85)
 def test_cancel_ends_a_put_the_peer_does_not_read():
     large = Blob.of(mediatype.LAYER, bytes(64_000_000))
     assert called_off({**MISSING, **STARTED, PUT: Answer(stall=True)}, lambda s, flow: s.push(large, flow)) < 1
 
 
+@pytest.mark.fault(85)
 def test_cancel_ends_a_put_whose_answer_does_not_come():
     script = {**MISSING, **STARTED, PUT: Answer(read=1_000_000, stall=True)}
     assert called_off(script, lambda s, flow: s.push(BLOB, flow)) < 1

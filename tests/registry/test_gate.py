@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import socket
 import threading
 import time
 
@@ -17,11 +16,12 @@ from ocibuild.registry.store import RegistryStore
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
 from tests.registry.double import Registry
-from tests.registry.scripted import Answer, Scripted, Seen
+from tests.registry.scripted import Answer, Raw, Scripted, Seen
 
 BLOBS = [Descriptor.of("application/octet-stream", b"%d" % n) for n in range(200)]
 
 
+@pytest.mark.fault(77)
 def test_a_host_that_asks_for_a_pause_is_left_alone_by_all():
     class Busy(Registry):
         def __init__(self):
@@ -43,6 +43,7 @@ def test_a_host_that_asks_for_a_pause_is_left_alone_by_all():
         assert min(registry.times[1:]) - registry.times[0] >= 1
 
 
+@pytest.mark.fault(88)
 def test_a_storm_of_refusals_is_met_by_fewer_threads_and_ends_well():
     class Stormy(Registry):
         """Answers four at a time; to whoever comes fifth it is too much."""
@@ -70,6 +71,7 @@ def test_a_storm_of_refusals_is_met_by_fewer_threads_and_ends_well():
         assert registry.refused < 200, "each storm would be followed by another as large"
 
 
+@pytest.mark.fault(78)
 def test_the_budget_of_a_host_ends_what_would_go_on():
     patience = Patience(attempts=1_000, first=0.05, longest=0.05, budget=0.5)
     with Scripted({"HEAD .*": Answer(503)}) as server:
@@ -138,69 +140,32 @@ def test_cancel_ends_the_wait_at_the_gate():
 # Peers that trickle.
 
 
-def trickle(head: bytes, pause: float, first: int = 0):
-    """A server that sends `first` bytes at once and the rest one by one."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    ended = threading.Event()
-
-    def serve() -> None:
-        while not ended.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=one, args=(connection,), daemon=True).start()
-
-    def one(connection) -> None:
-        with connection:
-            try:
-                connection.recv(65536)
-                connection.sendall(head[:first])
-                for n in range(first, len(head)):
-                    connection.sendall(head[n : n + 1])
-                    if ended.wait(pause):
-                        return
-            except OSError:
-                pass
-
-    threading.Thread(target=serve, daemon=True).start()
-
-    def close() -> None:
-        ended.set()
-        listener.close()
-
-    return f"127.0.0.1:{listener.getsockname()[1]}", close
-
-
+@pytest.mark.fault(13)
 def test_headers_that_trickle_have_a_deadline():
-    host, close = trickle(b"HTTP/1.1 404 Not Found\r\nX-Long: " + b"y" * 1000, 0.05)
-    try:
+    with Raw(b"HTTP/1.1 404 Not Found\r\nX-Long: " + b"y" * 1000, pause=0.05) as server:
         settings = Settings(timeouts=Timeouts(reply=0.5), patience=Patience(first=0.01))
         began = time.monotonic()
         with pytest.raises(NetworkError) as caught:
-            RegistryStore(Reference.parse(f"{host}/a:1"), settings).exists(BLOBS[0])
+            RegistryStore(Reference.parse(f"{server.host}/a:1"), settings).exists(BLOBS[0])
         assert caught.value.code == "timeout"
         assert time.monotonic() - began < 5
-    finally:
-        close()
 
 
+@pytest.mark.fault(14)
 def test_a_body_that_trickles_is_given_up():
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
-    host, close = trickle(head + b"z" * 1000, 0.02, len(head))
-    try:
+    with Raw(head + b"z" * 1000, pause=0.02, at_once=len(head)) as server:
         settings = Settings(timeouts=Timeouts(stall=0.5, slowest=1024), patience=Patience(first=0.01))
         blob = Descriptor("application/octet-stream", BLOBS[0].digest, 1_000_000)
         began = time.monotonic()
         with (
             pytest.raises(NetworkError) as caught,
-            RegistryStore(Reference.parse(f"{host}/a:1"), settings).open(blob) as stream,
+            RegistryStore(Reference.parse(f"{server.host}/a:1"), settings).open(blob) as stream,
         ):
             shutil.copyfileobj(stream, io.BytesIO())
         assert caught.value.code == "stalled"
         assert time.monotonic() - began < 10
-    finally:
-        close()
+        assert server.connections > 1, "it was tried to read on"
 
 
 def test_a_slow_reader_is_not_a_slow_registry():

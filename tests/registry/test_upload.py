@@ -83,6 +83,7 @@ def ranges(registry) -> list[str]:
 # A connection that breaks.
 
 
+@pytest.mark.fault(10, 12)
 def test_a_broken_put_is_continued_from_what_the_registry_has():
     events = []
     with Breaking(2_000_000) as registry:
@@ -94,6 +95,7 @@ def test_a_broken_put_is_continued_from_what_the_registry_has():
     assert any("on from byte 2000000" in event.text for event in events if event.kind == "retry")
 
 
+@pytest.mark.fault(10)
 def test_a_broken_put_of_which_nothing_was_kept_is_sent_again():
     with Breaking(2_000_000, keeps=False) as registry:
         assert push(registry) is Pushed.WRITTEN
@@ -102,6 +104,7 @@ def test_a_broken_put_of_which_nothing_was_kept_is_sent_again():
         assert not ranges(registry)
 
 
+@pytest.mark.fault(10)
 def test_every_break_that_brings_something_may_be_followed_by_another():
     # More breaks than attempts: what counts is that each one left more with the registry.
     with Breaking(*[700_000] * 6, method="PATCH") as registry:
@@ -130,6 +133,7 @@ def test_an_upload_given_up_is_taken_back():
 # Registries that do not take it in one.
 
 
+@pytest.mark.fault(57)
 def test_a_body_too_large_for_the_registry_goes_in_chunks():
     with Registry(largest=2 * MIB) as registry:
         assert push(registry) is Pushed.WRITTEN
@@ -148,6 +152,7 @@ def test_what_was_learned_holds_for_the_next_blob():
         assert [len(request.body) for request in registry.requests("PUT")[refused:]] == [0]
 
 
+@pytest.mark.fault(57)
 def test_less_than_a_mebibyte_is_too_little():
     with Registry(largest=MIB - 1) as registry, pytest.raises(RegistryError) as caught:
         push(registry)
@@ -155,6 +160,7 @@ def test_less_than_a_mebibyte_is_too_little():
     assert "proxy" in (caught.value.hint or "")
 
 
+@pytest.mark.fault(60)
 @pytest.mark.parametrize("extra", [-1, 0, 1])
 def test_chunks_on_request(extra):
     chunk = (SIZE + 2) // 3 + extra
@@ -168,6 +174,7 @@ def test_chunks_on_request(extra):
     assert all(last - first + 1 == chunk for first, last in bounds[:-1])
 
 
+@pytest.mark.fault(60)
 @pytest.mark.parametrize("size", [0, 1])
 def test_the_smallest_blobs_in_chunks(size):
     blob = Blob.of(mediatype.LAYER, b"x" * size)
@@ -176,6 +183,7 @@ def test_the_smallest_blobs_in_chunks(size):
         assert arrived(registry, blob)
 
 
+@pytest.mark.fault(56)
 def test_the_registry_says_how_long_a_chunk_must_be():
     with Registry(shortest=2 * MIB) as registry:
         assert push(registry, chunk_size=MIB) is Pushed.WRITTEN
@@ -183,6 +191,7 @@ def test_the_registry_says_how_long_a_chunk_must_be():
         assert [len(request.body) for request in registry.requests("PATCH")] == [2 * MIB, 2 * MIB, SIZE - 4 * MIB]
 
 
+@pytest.mark.fault(56)
 @pytest.mark.parametrize("said", ["-5", "many", "1e3", "٣"])
 def test_a_minimum_that_is_no_number_is_passed_over(said):
     class Odd(Registry):
@@ -195,6 +204,7 @@ def test_a_minimum_that_is_no_number_is_passed_over(said):
         assert len(registry.requests("PATCH")) == 2
 
 
+@pytest.mark.fault(56)
 def test_a_minimum_beyond_reason_is_refused():
     with Registry(shortest=10 * 1024 * MIB) as registry, pytest.raises(RegistryError) as caught:
         push(registry, chunk_size=MIB)
@@ -204,6 +214,7 @@ def test_a_minimum_beyond_reason_is_refused():
 # What a registry says of how far it is.
 
 
+@pytest.mark.fault(47)
 def test_a_registry_that_took_less_gets_the_rest():
     def half(answer, request, registry):
         upload = request.path.rpartition("/")[2].partition("?")[0]
@@ -226,6 +237,7 @@ def saying(text):
     return lambda answer, request, registry: replace(answer, headers={**answer.headers, "Range": text})
 
 
+@pytest.mark.fault(48)
 def test_no_range_means_all_of_it():
     with Changing(without("Range")) as registry:
         assert push(registry, chunk_size=2 * MIB) is Pushed.WRITTEN
@@ -233,6 +245,7 @@ def test_no_range_means_all_of_it():
         assert not registry.requests("GET", "uploads")
 
 
+@pytest.mark.fault(48)
 @pytest.mark.parametrize("said", ["bytes 5", "0-999999999", "", "0-99999999999999999999999", "2097152-3000000"])
 def test_a_range_that_cannot_be_is_asked_about(said):
     with Changing(saying(said), times=1) as registry:
@@ -241,6 +254,7 @@ def test_a_range_that_cannot_be_is_asked_about(said):
         assert len(registry.requests("GET", "uploads")) == 1
 
 
+@pytest.mark.fault(49)
 def test_a_range_that_does_not_move_is_asked_about_once_and_then_the_digest_tells():
     # As Amazon's registry was seen to do: it has the bytes, and goes on naming the first chunk's end.
     class Stuck(Changing):
@@ -255,6 +269,7 @@ def test_a_range_that_does_not_move_is_asked_about_once_and_then_the_digest_tell
         assert arrived(registry)
 
 
+@pytest.mark.fault(54)
 @pytest.mark.parametrize("status", [201, 204, 200])
 def test_other_kinds_of_yes_to_a_patch(status):
     with Changing(lambda answer, request, registry: replace(answer, status=status)) as registry:
@@ -262,6 +277,7 @@ def test_other_kinds_of_yes_to_a_patch(status):
         assert arrived(registry)
 
 
+@pytest.mark.fault(31)
 def test_an_answer_without_a_location_leaves_the_address_as_it_was():
     class Fixed(Changing):
         def _uploading(self, name, upload):
@@ -277,6 +293,7 @@ def test_an_answer_without_a_location_leaves_the_address_as_it_was():
         assert arrived(registry)
 
 
+@pytest.mark.fault(50)
 def test_an_offset_the_registry_does_not_share_is_asked_for():
     class Behind(Registry):
         turns = 0
@@ -291,6 +308,7 @@ def test_an_offset_the_registry_does_not_share_is_asked_for():
         assert ranges(registry) == [f"0-{2 * MIB - 1}", *[f"{2 * MIB}-{4 * MIB - 1}"] * 2, f"{4 * MIB}-{SIZE - 1}"]
 
 
+@pytest.mark.fault(51)
 def test_an_upload_forgotten_in_the_middle_is_begun_anew():
     class Forgetful(Registry):
         turns = 0
@@ -311,6 +329,7 @@ def test_an_upload_forgotten_in_the_middle_is_begun_anew():
 # What is believed afterwards.
 
 
+@pytest.mark.fault(55)
 def test_a_registry_that_says_yes_and_has_nothing_is_found_out():
     class Liar(Registry):
         def _finish(self, request, name, upload, digest):
@@ -323,6 +342,7 @@ def test_a_registry_that_says_yes_and_has_nothing_is_found_out():
     assert caught.value.code == "blob-unknown"
 
 
+@pytest.mark.fault(55)
 def test_a_blob_that_was_lost_before_the_manifest_came_is_sent_again():
     class Losing(Registry):
         lost = False
@@ -356,6 +376,7 @@ def described(descriptor: Descriptor) -> bytes:
 # What is sent.
 
 
+@pytest.mark.fault(59)
 @pytest.mark.parametrize("chunk_size", [None, 2 * MIB])
 @pytest.mark.parametrize("data", [BLOB.content.data[:-1], BLOB.content.data + b"x", b"", bytes(SIZE)])
 def test_content_that_is_not_the_descriptors_is_never_committed(data, chunk_size):
@@ -365,6 +386,7 @@ def test_content_that_is_not_the_descriptors_is_never_committed(data, chunk_size
     assert not registry.uploads, "the upload is taken back"
 
 
+@pytest.mark.fault(53, 59)
 def test_content_that_changes_between_two_attempts_is_found_out():
     class Fickle:
         size = SIZE
@@ -394,6 +416,7 @@ def test_a_second_repository_takes_blobs_over_from_the_first():
         assert fetch(second, BLOB.descriptor, limit=SIZE) == BLOB.content.data
 
 
+@pytest.mark.fault(58)
 @pytest.mark.parametrize("status", [202, 400, 401, 403, 404, 405, 500])
 def test_a_mount_refused_costs_one_request(status):
     class Unwilling(Registry):
@@ -413,6 +436,7 @@ def test_a_mount_refused_costs_one_request(status):
     assert asked == ["POST", "HEAD", "PUT"] if status == 202 else ["POST", "HEAD", "POST", "PUT"]
 
 
+@pytest.mark.fault(83)
 def test_one_blob_pushed_by_many_threads_is_sent_once():
     with Registry() as registry, Flow.open() as flow:
         target = store(registry)
