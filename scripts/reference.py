@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 from collections.abc import Iterator
@@ -24,10 +25,21 @@ Before the verb: `--debug` shows where an error came from, `--version` prints th
 """
 
 
+_ORAS = """# oras-py and ocibuild
+
+Made by `scripts/docs` from `tests/registry/test_defects.py`. The registry client is an `oras.provider.Registry`: code
+written for oras accepts it, and what oras does right is inherited. What oras 0.2.43 does otherwise is in this table, each
+with the test that shows both. S is security, C corruption or failure, R robustness, P performance, U usability.
+
+| | | oras 0.2.43 | ocibuild | test |
+|---|---|---|---|---|"""
+
+
 def pages() -> dict[str, str]:
     """Every page, by its path in the checkout."""
     schema = json.dumps(configschema.document(), indent=2, ensure_ascii=False)
-    return {"docs/cli.md": command_line(), "schemas/ocibuild.schema.json": schema + "\n"}
+    made = {"docs/cli.md": command_line(), "docs/oras.md": defects()}
+    return {**made, "schemas/ocibuild.schema.json": schema + "\n"}
 
 
 def command_line() -> str:
@@ -35,6 +47,20 @@ def command_line() -> str:
     context = click.Context(cli, info_name="ocibuild", **cli.context_settings)
     verbs = [(name, cli.get_command(context, name)) for name in cli.list_commands(context)]
     return "\n".join([_INTRO, *(line for name, verb in verbs if verb for line in _verb(context, name, verb))])
+
+
+def defects() -> str:
+    """The table of oras's defects, out of the docstrings of their tests."""
+    tests = ast.parse((ROOT / "tests" / "registry" / "test_defects.py").read_text(encoding="utf-8")).body
+    return "\n".join([_ORAS, *(_defect(test) for test in tests if getattr(test, "name", "").startswith("test_d")), ""])
+
+
+def _defect(test: ast.stmt) -> str:
+    assert isinstance(test, ast.FunctionDef)
+    theirs, _, ours = (ast.get_docstring(test) or "").partition("\n\n")
+    severity, _, theirs = theirs.partition(": ")
+    texts = [" ".join(text.split()).replace("|", "\\|") for text in (theirs, ours)]
+    return f"| D{int(test.name[6:8])} | {severity} | {' | '.join(texts)} | `{test.name}` |"
 
 
 def _verb(parent: click.Context, name: str, verb: click.Command) -> Iterator[str]:

@@ -142,7 +142,7 @@ def test_every_verb_and_every_flag_has_help(name: str) -> None:
     assert [p.name for p in verb.params if isinstance(p, click.Option) and not p.help] == []
 
 
-@pytest.mark.parametrize("page", ["docs/cli.md", "schemas/ocibuild.schema.json"])
+@pytest.mark.parametrize("page", ["docs/cli.md", "docs/oras.md", "schemas/ocibuild.schema.json"])
 def test_what_is_made_from_the_source_is_current(page: str) -> None:
     made = runpy.run_path(str(ROOT / "scripts" / "reference.py"))["pages"]()
     assert (ROOT / page).read_text(encoding="utf-8") == made[page], "run scripts/docs"

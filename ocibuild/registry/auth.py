@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -166,7 +166,12 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
     # oras's own names for the same things.
 
     def load_configs(self, container: Any, configs: list[str] | None = None) -> None:
-        """Nothing to load: credentials are looked up when a registry asks."""
+        """Look at files that are named before the others. Nothing is loaded: that is done when a registry asks."""
+        for path in configs or ():
+            environ = {**self.keychain.environ, "REGISTRY_AUTH_FILE": path}
+            self.keychain = replace(self.keychain, environ=environ, notes=[])
+            with self._guard:
+                self._credentials = {}
 
     def get_auth_header(self) -> dict[str, str]:
         """Empty: there is no header that fits every request."""

@@ -1,133 +1,49 @@
 """oras's registry, with a transport that can be trusted: the same names and signatures, our exchanges below them.
 
 What oras does right is inherited (`get_tags`, `get_blob`, `push`); code written for `oras.provider.Registry` accepts a
-`Client`. What it does wrong is overridden here: one token for every host and scope, bodies sent again after they were
+`Client`. What it does wrong is overridden here and in `seam`: one token for every host and scope, bodies sent again after they were
 read, manifests re-written on their way, blobs in memory whole, digests taken on trust, no timeouts.
 """
 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
-from functools import partial
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import mkdtemp
+from typing import Any
 
 import oras.defaults
 import oras.oci
-import oras.provider
 from oras.container import Container
 from requests import Response
 
 from ocibuild.content import atomic
 from ocibuild.content.blob import BLOCK, Blob, File
 from ocibuild.content.flow import Flow
-from ocibuild.errors import AuthorizationError, ContentError, RegistryError
-from ocibuild.registry import auth as _registered
+from ocibuild.errors import ContentError
 from ocibuild.registry import download, files, problem, upload
-from ocibuild.registry.auth import Auth
-from ocibuild.registry.container import RegistryContainer, named
-from ocibuild.registry.credentials import Credential, Keychain
+from ocibuild.registry.container import named
 from ocibuild.registry.limits import Limits
-from ocibuild.registry.origin import Origin, follow
+from ocibuild.registry.seam import Seam
 from ocibuild.registry.session import Upload
-from ocibuild.registry.settings import Settings
-from ocibuild.registry.transport import Body, Call, Transport, Watch, harden
+from ocibuild.registry.transport import Transport
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
-from ocibuild.spec.reference import Reference
 
-_PAGES = 10_000
 _CHUNK: int = oras.defaults.default_chunksize
-_IN_MEMORY = 256 * 1024 * 1024
-"""The largest blob `get_blob` gives whole, in bytes; with `stream` it gives any."""
-
-_BACKENDS = ("ocibuild", "token", "basic")
-assert _registered.Auth is Auth  # importing it is what puts it into oras's table
 
 
-class Client(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
-    """An `oras.provider.Registry` for many threads. `insecure` is plain http, as oras has it; `settings` say the rest.
+class Client(Seam):
+    """An `oras.provider.Registry` for many threads; `Seam` says how it is made.
 
-    `tls_verify` may be the path of a file with authorities. Of oras's auth backends, this one does what `token` and
-    `basic` do; `ecr` is a credential helper's work.
-
-    `do_request` returns answers of any status; it raises NetworkError, AuthorizationError and RegistryError for what is
-    no answer.
+    A container is a reference as text, or one that `get_container` gave. Every method raises NetworkError,
+    AuthorizationError, RegistryError and Cancelled besides what it says.
     """
 
-    def __init__(
-        self,
-        hostname: str | None = None,
-        insecure: bool = False,
-        tls_verify: bool | str = True,
-        auth_backend: str = "ocibuild",
-        *,
-        settings: Settings | None = None,
-        watch: Watch | None = None,
-    ) -> None:
-        if auth_backend not in _BACKENDS:
-            raise RegistryError(
-                f"oras's auth backend {auth_backend!r} is not offered",
-                code="unsupported",
-                hint="name a credential helper in docker's config.json instead, such as ecr-login for Amazon's registry",
-            )
-        # tls_verify=False would silence urllib3's warnings for the whole process; our context takes care of it.
-        super().__init__(hostname, insecure, True, auth_backend="ocibuild")
-        ca_file = tls_verify if isinstance(tls_verify, str) else None
-        self.settings = settings or Settings(insecure=not tls_verify, ca_file=ca_file)
-        self.watch = watch or Watch()
-        self.auth.keychain = Keychain(self.settings.credentials, self.settings.environ, self.settings.home)
-        harden(self.session, self.settings)
-        self._transports: dict[Origin, Transport] = {}
-        self._lock = threading.Lock()
-
-    @classmethod
-    def of(cls, reference: Reference, settings: Settings, watch: Watch | None = None) -> Client:
-        """The client for a reference's registry: http where asked for, or on loopback; else https."""
-        plain = reference.is_loopback if settings.plain_http is None else settings.plain_http
-        return cls(reference.api_host, insecure=plain, settings=settings, watch=watch)
-
-    def transport(self, url: str) -> Transport:
-        """The way to the origin of a URL."""
-        origin = Origin.of(url)
-        with self._lock:
-            if origin not in self._transports:
-                self._transports[origin] = Transport(origin, self.session, self.auth, self.settings)
-            return self._transports[origin]
-
-    def close(self) -> None:
-        """Close pooled connections."""
-        self.session.close()
-
-    # What oras calls.
-
-    def do_request(
-        self,
-        url: str,
-        method: str = "GET",
-        data: Any = None,
-        headers: Mapping[str, str] | None = None,
-        json: Any = None,
-        stream: bool = False,
-    ) -> Response:
-        """One exchange; see the class for what is raised."""
-        fields = dict(headers or {})
-        if json is not None:
-            data = jsonform.dump(json)
-            fields.setdefault("Content-Type", "application/json")
-        call = Call(method, url, fields, _body(data), stream=stream)
-        if "/blobs/" in url and method == "GET":
-            call = replace(call, limit=_IN_MEMORY)
-        return self.transport(url).send(call, self.watch)
-
-    def get_container(self, name: Any) -> Container:
-        """Parse a reference by our grammar."""
-        return name if isinstance(name, Container) else RegistryContainer(name, registry=self.hostname)
+    # As oras has it.
 
     def blob_exists(self, layer: Mapping[str, Any], container: Any) -> bool:
         """True or False; any other answer is an error and not a False."""
@@ -221,7 +137,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
         overwrite: bool = True,
         outdir: str | None = None,
     ) -> list[str]:
-        """The files of an artifact into `outdir`, by default the current folder; the paths written.
+        """The files of an artifact into `outdir`, by default a new folder; the paths written.
 
         Nothing is written outside, and no file appears before it is whole. See `files.save` for what is raised.
         """
@@ -230,61 +146,12 @@ class Client(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
         manifest = self.get_manifest(place, allowed_media_type)
         return files.save(
             manifest.get("layers") or [],
-            Path(outdir or "."),
+            Path(outdir or mkdtemp(prefix="ocibuild-")),
             lambda digest, path: self.download_blob(place, digest, str(path)),
             overwrite=overwrite,
         )
 
-    def login(
-        self,
-        username: str,
-        password: str,
-        password_stdin: bool = False,
-        tls_verify: bool = True,
-        hostname: str | None = None,
-        config_path: str | None = None,
-    ) -> dict[str, str]:
-        """Use an account with one registry, for as long as this client lives, if the registry accepts it.
-
-        Nothing is asked on a terminal and nothing is written to a file. Raises AuthorizationError.
-        """
-        host = hostname or self.hostname
-        if not (host and username and password) or password_stdin or config_path:
-            raise AuthorizationError(
-                "a login needs a registry's host, a user name and a password, and no file",
-                code="credentials-missing",
-                hint="docker login and podman login write files, which are read too",
-            )
-        before = self.auth.keychain
-        explicit = {**before.explicit, host: Credential(username, password)}
-        self._know(Keychain(explicit, before.environ, before.home), host)
-        try:
-            self.ping(host)
-        except BaseException:
-            self._know(before, host)
-            raise
-        return {"Status": "Login Succeeded"}
-
-    def logout(self, hostname: str) -> None:
-        """Forget a registry's account and tokens. Files are left alone."""
-        before = self.auth.keychain
-        explicit = {host: account for host, account in before.explicit.items() if host != hostname}
-        self._know(Keychain(explicit, before.environ, before.home), hostname)
-
-    def set_header(self, name: str, value: str) -> None:
-        """A header for `get_blob`, as oras has it. Raises AuthorizationError for Authorization: it names no host."""
-        if name.lower() == "authorization":
-            self.auth.set_basic_auth("", "")
-        super().set_header(name, value)
-
     # What oras does not have.
-
-    def ping(self, hostname: str | None = None) -> bool:
-        """True when the registry answers and accepts us. Raises AuthorizationError, RegistryError, NetworkError."""
-        response = self.do_request(f"{self.prefix}://{hostname or self.hostname}/v2/")
-        if response.status_code != 200:
-            raise problem.refusal(response, "to be spoken to")
-        return True
 
     def catalog(self, N: int | None = None) -> list[str]:  # noqa: N803  # as get_tags has it
         """The registry's repositories, at most N of them. Many registries keep this list to themselves."""
@@ -295,7 +162,7 @@ class Client(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
             return N is None or len(found) < N
 
         query = "" if N is None else f"?n={N}"
-        self._do_paginated_request(f"{self.prefix}://{self.hostname}/v2/_catalog{query}", more)
+        self._do_paginated_request(f"{self.prefix}://{self._host()}/v2/_catalog{query}", more)
         return found[:N]
 
     def resolve(self, container: Any) -> Descriptor:
@@ -348,11 +215,6 @@ class Client(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
         place = self.get_container(container)
         return self._delete(f"{self.prefix}://{place.get_blob_url(Digest(digest))}", f"the blob {digest}")
 
-    # What oras's own methods call on the way.
-
-    def _to(self, container: Container) -> Transport:
-        return self.transport(f"{self.prefix}://{container.registry}")
-
     def _upload(self, container: Any, url: str) -> Upload:
         place = self.get_container(container)
         return Upload(self._to(place), place.api_prefix, url)
@@ -372,10 +234,6 @@ class Client(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
             raise problem.refusal(response, f"to delete {what}")
         return True
 
-    def _know(self, keychain: Keychain, host: str) -> None:
-        self.auth.keychain = keychain
-        self.auth.logout(host)
-
     def _measured(self, place: Container, digest: Digest) -> Descriptor:
         """A blob's descriptor: HEAD tells its size, or else the head of a GET."""
         for head in (True, False):
@@ -389,41 +247,6 @@ class Client(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
                     raise problem.refusal(response, f"to give {digest}")
         raise problem.stranger(response, "a blob that says how long it is")
 
-    def _validate_path(self, path: str) -> bool:
-        return Path(path).resolve().is_relative_to(Path.cwd().resolve())
-
-    def _check_200_response(self, response: Response) -> None:
-        if response.status_code not in (200, 201, 202, 204):
-            raise problem.refusal(response, "the request")
-
-    def _get_location(self, r: Response, container: Container) -> str:
-        location = r.headers.get("Location", "")
-        return follow(r.url, location) if location else ""
-
-    def _do_paginated_request(self, url: str, callable: Callable[[Response], bool]) -> None:
-        seen: set[str] = set()
-        while url not in seen and len(seen) < _PAGES:
-            seen.add(url)
-            response = self.do_request(url, "GET", headers={"Accept": "application/json"})
-            self._check_200_response(response)
-            _is_object(response)
-            link = response.links.get("next", {}).get("url") if callable(response) else None
-            if not link:
-                return
-            url = follow(response.url, link)
-            if Origin.of(url) != Origin.of(response.url):
-                raise RegistryError("the next page of a list lies on another host", code="location-refused")
-        raise RegistryError("the pages of a list do not end", code="location-refused")
-
-
-def _is_object(response: Response) -> None:
-    try:
-        is_object = isinstance(response.json(), dict)
-    except (ValueError, RecursionError):
-        is_object = False
-    if not is_object:
-        raise problem.stranger(response, "a list")
-
 
 def _media_type(document: Mapping[str, Any]) -> str:
     """What a manifest says it is; what it looks like where it does not say."""
@@ -434,26 +257,6 @@ def _hashed(data: bytes, like: str) -> Digest:
     hasher = Digest(like).hasher()
     hasher.update(data)
     return Digest.from_hasher(hasher, Digest(like).algorithm)
-
-
-def _body(data: Any) -> Body:
-    if data is None:
-        return b""
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, bytes):
-        return data
-    if isinstance(data, Mapping):
-        from urllib.parse import urlencode
-
-        return urlencode(data).encode()
-    return partial(_rewound, data, data.tell())
-
-
-@contextmanager
-def _rewound(stream: BinaryIO, start: int) -> Iterator[BinaryIO]:
-    stream.seek(start)  # a file that was sent once is at its end, and would be sent as nothing
-    yield stream
 
 
 def _described(layer: Mapping[str, Any]) -> Descriptor:

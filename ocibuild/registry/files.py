@@ -28,9 +28,16 @@ Fetch = Callable[[str, Path], object]
 """Puts the blob of a digest, verified, into a file."""
 
 
+_PROBLEMS = {
+    "unsafe": "leads out of the folder",
+    "duplicate": "stands there twice",
+    "orphan": "lies below something that is no folder",
+}
+
+
 @dataclass(frozen=True)
 class Item:
-    """A layer and the name it is to have; `is_folder` for an archive that is to be unpacked."""
+    """A layer and the name it is to have; `is_folder` for an archive of one, that is to be unpacked."""
 
     descriptor: Descriptor
     name: str
@@ -56,6 +63,8 @@ def save(layers: Iterable[Mapping[str, Any]], folder: Path, fetch: Fetch, *, ove
     written = []
     for item in items:
         final = _inside(folder, item.name)
+        if final.is_dir() and not item.is_folder:
+            raise _refused(item.name, "a folder of that name is there")
         if not overwrite and final.exists():
             continue
         if item.is_folder:
@@ -90,8 +99,6 @@ def _inside(folder: Path, name: str) -> Path:
         if not final.parent.resolve().is_relative_to(folder.resolve()):
             raise _refused(name, "a link on its way leads out of the folder")
         final.parent.mkdir(parents=True, exist_ok=True)
-    if final.is_dir():
-        raise _refused(name, "a folder of that name is there")
     return final
 
 
@@ -100,7 +107,8 @@ def _unpack(archive: Path, descriptor: Descriptor, folder: Path) -> None:
         cast(Source, _Aside(archive)), descriptor
     )  # bounded, and read to the end before anything is made
     if facts.problems:
-        raise _refused(facts.problems[0].path, "an entry of an archive")
+        problem = facts.problems[0]
+        raise _refused(problem.path, f"it is an entry of an archive, and {_PROBLEMS[problem.code]}")
     for member in facts.members:
         if member.kind not in ("file", "dir"):
             raise _refused(member.path, f"an archive's entry is a {member.kind}")
