@@ -14,6 +14,7 @@ import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urljoin, urlsplit
 
 import oras.auth
 import oras.auth.base
@@ -677,7 +678,26 @@ def test_a_query_is_kept_to_the_byte(query):
         assert follow("https://r.example/v2/", location).partition("?")[2] == query
 
 
-@given(st.text(max_size=60), st.sampled_from(["https://r.example/v2/x", "http://127.0.0.1:5000/v2/x"]))
+HOSTS = [
+    "r.example",
+    "r.example:444",
+    "cdn.example",
+    "127.0.0.1",
+    "10.0.0.1",
+    "169.254.169.254",
+    "[::1]",
+    "localhost",
+    "a.b@c",
+]
+ADDRESSES = st.builds(
+    "{}{}/{}".format,
+    st.sampled_from(["http://", "https://", "ftp://", "//", "HTTPS://", ""]),
+    st.sampled_from(HOSTS),
+    st.text(max_size=9),
+)
+
+
+@given(ADDRESSES | st.text(max_size=60), st.sampled_from(["https://r.example/v2/x", "http://127.0.0.1:5000/v2/x"]))
 def test_no_location_steps_down_or_inside(location, base):
     try:
         found = follow(base, location)
@@ -686,6 +706,9 @@ def test_no_location_steps_down_or_inside(location, base):
     here, there = Origin.of(base), Origin.of(found)
     assert there.scheme == "https" or here.scheme == "http"
     assert here.is_private or not there.is_private
+    said = urlsplit(urljoin(base, location))
+    assert there.host == said.hostname, "another place than the one that was named"
+    assert "@" not in said.netloc
 
 
 @given(st.text(max_size=600))
