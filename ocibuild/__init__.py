@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ocibuild.api.check import Finding, check
     from ocibuild.api.diff import Difference, diff
+    from ocibuild.api.explain import explain
     from ocibuild.api.extract import Extracted, extract
     from ocibuild.api.inspecting import inspect
     from ocibuild.api.joining import join
+    from ocibuild.api.login import LoggedIn, LoggedOut, login, logins, logout
     from ocibuild.api.pack import Packed, pack
     from ocibuild.api.raw import blob, config, digest, manifest
     from ocibuild.api.session import Session
@@ -63,6 +65,8 @@ __all__ = [
     "Finding",
     "FindingsError",
     "InputError",
+    "LoggedIn",
+    "LoggedOut",
     "NetworkError",
     "NotFoundError",
     "OcibuildError",
@@ -82,9 +86,13 @@ __all__ = [
     "copy",
     "diff",
     "digest",
+    "explain",
     "extract",
     "inspect",
     "join",
+    "login",
+    "logins",
+    "logout",
     "manifest",
     "pack",
     "push",
@@ -98,6 +106,8 @@ _HOMES = {
     "Digest": "spec.digest",
     "Extracted": "api.extract",
     "Finding": "api.check",
+    "LoggedIn": "api.login",
+    "LoggedOut": "api.login",
     "Options": "pack.options",
     "Packed": "api.pack",
     "Platform": "spec.platform",
@@ -110,9 +120,13 @@ _HOMES = {
     "copy": "api.transfer",
     "diff": "api.diff",
     "digest": "api.raw",
+    "explain": "api.explain",
     "extract": "api.extract",
     "inspect": "api.inspecting",
     "join": "api.joining",
+    "login": "api.login",
+    "logins": "api.login",
+    "logout": "api.login",
     "manifest": "api.raw",
     "pack": "api.pack",
     "push": "api.transfer",

@@ -7,6 +7,7 @@ gives the same answer everywhere. https://reproducible-builds.org/specs/source-d
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,11 +22,12 @@ _LATEST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can wri
 
 @dataclass(frozen=True)
 class Ambient:
-    """What the process was started with. `now` is aware, in UTC."""
+    """What the process was started with. `now` is aware, in UTC; `user` is the user's number, on Linux."""
 
     environ: Mapping[str, str] = field(repr=False)  # it holds secrets
     home: Path
     now: datetime
+    user: int | None = None
 
     def source_date_epoch(self) -> int | None:
         """SOURCE_DATE_EPOCH in seconds since 1970, None where it is unset or empty.
@@ -56,4 +58,5 @@ class Ambient:
 
 def read() -> Ambient:
     """The surroundings of this process, as they are now."""
-    return Ambient(dict(os.environ), Path(os.path.expanduser("~")), datetime.now(UTC))
+    user = os.getuid() if sys.platform == "linux" else None
+    return Ambient(dict(os.environ), Path(os.path.expanduser("~")), datetime.now(UTC), user)

@@ -12,6 +12,7 @@ from ocibuild.ambient import Ambient
 from ocibuild.api import places
 from ocibuild.api.places import Place
 from ocibuild.content.flow import Cancel, Event, Flow
+from ocibuild.registry.answers import Answers
 from ocibuild.registry.whereabouts import Whereabouts
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.base import Source
@@ -41,6 +42,7 @@ class Session:
     cancel: Cancel = field(default_factory=Cancel)
     surroundings: Ambient = field(default_factory=ambient.read)
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
+    answers: Answers = field(default_factory=Answers)
 
     def begin(self) -> Session:
         """The session for one verb: its failure calls off its own work, and nothing after it."""
@@ -64,6 +66,8 @@ class Session:
             credentials=self.credentials,
             environ=self.surroundings.environ,
             home=self.surroundings.home,
+            user=self.surroundings.user,
+            answers=self.answers.under(self.cancel),
         )
         return RegistryStore(reference, settings, self.cancel, self.whereabouts)
 

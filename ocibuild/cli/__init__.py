@@ -27,6 +27,9 @@ _VERBS = {
     "config": "Print an image's config as it is.",
     "blob": "Print a blob as it is.",
     "digest": "Print an image's digest.",
+    "login": "Log in to a registry.",
+    "logout": "Log out of a registry.",
+    "auth": "Explain which login a registry is shown.",
 }
 _RAW = {"manifest", "config", "blob", "digest"}
 

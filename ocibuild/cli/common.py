@@ -27,13 +27,18 @@ def registry_options(command: Command) -> Command:
         click.option("--plain-http", is_flag=True, help="Speak http to the registry (loopback ones need no asking)."),
         click.option("--insecure", is_flag=True, help="Accept any certificate of the registry."),
         click.option("--ca-file", metavar="FILE", help="Trust these certificate authorities too (PEM)."),
-        click.option("--username", metavar="NAME", help="Log in to the registry with this name."),
+        click.option("-u", "--username", metavar="NAME", help="Log in to the registry with this name."),
         click.option("--password-stdin", is_flag=True, help="Read the password from stdin."),
         click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
     )
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def password_from_stdin() -> str:
+    """All of stdin but the line's end: a key file, which is a password to some registries, has many lines."""
+    return sys.stdin.read().rstrip("\r\n")
 
 
 @contextmanager
@@ -59,7 +64,7 @@ def session(
             raise UsageError("--username is for a registry, and none is named")
         from ocibuild.registry.settings import Credential
 
-        credentials[host] = Credential(username, sys.stdin.readline().rstrip("\r\n"))
+        credentials[host] = Credential(username, password_from_stdin(), source="--username")
     progress = Progress(quiet=quiet)
     try:
         yield Session(

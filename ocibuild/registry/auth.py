@@ -7,12 +7,12 @@ if the realm is fit to be told. Nothing is stored on a session where another req
 
 from __future__ import annotations
 
-import json
+import logging
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,25 +21,40 @@ from oras.auth.base import AuthBackend
 from requests import Response
 
 from ocibuild.errors import AuthorizationError, RegistryError
-from ocibuild.registry import challenge, problem
+from ocibuild.registry import authfile, challenge, problem, realm, token
 from ocibuild.registry.challenge import Challenge
-from ocibuild.registry.credentials import Credential, Keychain
+from ocibuild.registry.credentials import Credential
+from ocibuild.registry.keychain import Keychain
 from ocibuild.registry.origin import Origin, public
-from ocibuild.registry.scope import Scopes
+from ocibuild.registry.scope import Scopes, concerning, covers, is_pull, repositories
+from ocibuild.registry.token import Token
 
-_SHORTEST, _LONGEST = 60.0, 24 * 3600.0
-_FRESH = 0.8  # the share of its life for which a token is used
+_log = logging.getLogger(__name__)
+_EXPIRED = "authorization token has expired"
 
 Ask = Callable[[str, str, Mapping[str, str], bytes | None], Response]
 """Sends (method, URL, headers, body) to a realm, with no credentials of ours but those given."""
 
 
 @dataclass(frozen=True)
-class Token:
-    """A bearer token and the monotonic second until which it is used."""
+class _Wish:
+    """A token that is wanted: at which realm, of which service, for which scopes, the challenge's own first."""
 
-    value: str = field(repr=False)
-    until: float
+    realm: str
+    service: str
+    scopes: list[str]
+
+    def by_get(self, authorization: str, ask: Ask) -> Response:
+        fields = [("service", self.service)] if self.service else []
+        query = urlencode([*fields, *(("scope", scope) for scope in self.scopes)])
+        headers = {"Authorization": authorization} if authorization else {}
+        return ask("GET", f"{self.realm}{'&' if '?' in self.realm else '?'}{query}", headers, None)
+
+    def by_post(self, identity: str, ask: Ask) -> Response:
+        form = {"grant_type": "refresh_token", "refresh_token": identity, "client_id": "ocibuild"}
+        form |= {"service": self.service} if self.service else {}
+        form |= {"scope": " ".join(self.scopes)} if self.scopes else {}
+        return ask("POST", self.realm, {"Content-Type": "application/x-www-form-urlencoded"}, urlencode(form).encode())
 
 
 class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
@@ -52,8 +67,11 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
         self._schemes: dict[Origin, Challenge] = {}
         self._tokens: dict[tuple[Origin, Scopes], Token] = {}
         self._credentials: dict[tuple[Origin, str], Credential | None] = {}
+        self._traded: dict[tuple[Origin, str], str] = {}
         self._locks: defaultdict[object, threading.RLock] = defaultdict(threading.RLock)
         self._guard = threading.Lock()
+        self._untold: list[str] = []
+        self._told: set[str] = set()
 
     def header(self, origin: Origin, scopes: Scopes, ask: Ask) -> str | None:
         """The Authorization to send unasked: None until the origin has said what it wants."""
@@ -62,55 +80,111 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
             return None
         if scheme.scheme == "basic":
             credential = self._credential(origin, scopes)
-            return credential.basic if credential else None
+            return _direct(credential) or None
         return self._bearer(origin, scheme, scopes, None, ask)
 
-    def answer(self, response: Response, origin: Origin, scopes: Scopes, sent: str | None, ask: Ask) -> str:
-        """The Authorization that meets a 401; `sent` is the one it refused.
+    def is_asked(self, response: Response) -> bool:
+        """True for an answer that another Authorization may change: a 401, and the 403 of Amazon's registry.
+
+        That one says in its body that a token has expired; to a HEAD it says nothing, so any 403 may mean it.
+        """
+        if response.status_code == 403:
+            said = problem.named(response)
+            return (response.request.method == "HEAD" and not said) or any(_EXPIRED in text.lower() for _, text in said)
+        return bool(response.status_code == 401)
+
+    def answer(self, response: Response, origin: Origin, scopes: Scopes, sent: str | None, ask: Ask) -> str | None:
+        """The Authorization that meets such an answer; `sent` is the one it refused. None where a 403 stays as it is.
 
         Raises AuthorizationError where there is none, RegistryError where the realm is not one to tell a secret.
         """
-        chosen = _choose(challenge.parse(_lines(response)))
-        if chosen is None:
-            raise problem.refusal(response, "the request without naming a way to log in")
-        self._schemes[origin] = chosen
+        if response.status_code == 403:
+            return self._after_403(origin, scopes, sent)
+        chosen = self._challenged(response, origin, ask)
         if chosen.scheme == "bearer":
             return self._bearer(origin, chosen, scopes, sent, ask, chosen.parameters.get("scope", ""))
         credential = self._credential(origin, scopes)
-        if credential is None or not credential.basic:
-            raise self._nobody(origin)
-        if credential.basic == sent:
-            raise self.rejected(origin, scopes)
-        return credential.basic
+        if credential and _direct(credential) == sent:
+            renewed = self._renewed(origin, scopes, credential)
+            if renewed is None:
+                raise self.rejected(origin, scopes)
+            credential = renewed
+        if not _direct(credential):
+            raise self._nobody(origin, credential)
+        return _direct(credential)
+
+    def _after_403(self, origin: Origin, scopes: Scopes, sent: str | None) -> str | None:
+        credential = self._credential(origin, scopes)
+        if sent is None or credential is None or not credential.is_from_helper or credential.basic != sent:
+            return None
+        return _direct(self._renewed(origin, scopes, credential)) or None
+
+    def challenge(self, origin: Origin) -> Challenge | None:
+        """What the origin was last heard to want, None where it has not been heard to want anything."""
+        return self._schemes.get(origin)
+
+    def told(self) -> list[str]:
+        """Sentences for the person that came up since the last call; none comes up twice."""
+        with self._guard:
+            untold, self._untold = self._untold, []
+            return untold
 
     def rejected(self, origin: Origin, scopes: Scopes) -> AuthorizationError:
         """The error for a registry that is not content with what we have."""
         credential = self._credential(origin, scopes)
         if credential is None:
-            return self._nobody(origin)
+            return self._nobody(origin, None)
         wanted = f" (asked for {', '.join(sorted(scopes))})" if scopes else ""
+        chosen = self._schemes.get(origin)
+        if chosen and (offered := chosen.parameters.get("scope")) and offered not in scopes:
+            wanted += f"; it wants {problem.clean(offered, 200)}"
         return AuthorizationError(
-            f"{origin.netloc} does not accept the credentials from {credential.source}{wanted}",
+            f"{_shown(origin)} does not accept {credential.called}{wanted}",
             code="unauthorized",
-            hint=f"log in to {origin.netloc} with an account that may do this",
+            hint=f"log in to {_shown(origin)} with an account that may do this",
         )
 
-    def _nobody(self, origin: Origin) -> AuthorizationError:
+    def _challenged(self, response: Response, origin: Origin, ask: Ask) -> Challenge:
+        chosen = _choose(response) or self._schemes.get(origin)
+        if chosen is None:
+            # Some registries only say at their front door what they want.
+            ping = ask("GET", f"{origin}/v2/", {}, None)
+            chosen = _choose(ping) if ping.status_code == 401 else None
+        if chosen is None:
+            raise problem.refusal(response, "the request without naming a way to log in")
+        self._schemes[origin] = chosen
+        return chosen
+
+    def _nobody(self, origin: Origin, credential: Credential | None) -> AuthorizationError:
+        host = _shown(origin)
         notes = "".join(f"; {note}" for note in self.keychain.notes)
-        return AuthorizationError(
-            f"{origin.netloc} wants to know who asks, and no credentials for it were found{notes}",
-            code="credentials-missing",
-            hint=f"run docker login {origin.netloc}, or podman login",
+        text = f"{host} wants to know who asks, and no credentials for it were found{notes}"
+        if credential:
+            text = f"{host} wants a user name and a password, and {credential.source} has only an {credential.kind}"
+        hint = (
+            f"run ocibuild login {host}, or docker's or podman's; ocibuild auth explain {host} shows where was looked"
         )
+        return AuthorizationError(text, code="credentials-missing", hint=hint)
 
     def _credential(self, origin: Origin, scopes: Scopes) -> Credential | None:
-        names = sorted(scope.split(":")[1] for scope in scopes if scope.startswith("repository:") and "push" in scope)
-        names = names or sorted(scope.split(":")[1] for scope in scopes if scope.startswith("repository:"))
-        key = (origin, names[0] if names else "")
+        key = (origin, next(iter(repositories(scopes)), ""))
         with self._lock(key):
             if key not in self._credentials:
                 self._credentials[key] = self.keychain.find(origin.netloc, key[1])
+                for note in list(self.keychain.notes):
+                    self._tell(note)
             return self._credentials[key]
+
+    def _renewed(self, origin: Origin, scopes: Scopes, refused: Credential) -> Credential | None:
+        """Another credential than the one that was refused: a helper's secrets lapse, and a person may have logged in."""
+        with self._lock(origin):
+            known = self._credential(origin, scopes)
+            if known == refused:
+                self.keychain.answers.forget()
+                with self._guard:
+                    self._credentials = {key: found for key, found in self._credentials.items() if key[0] != origin}
+                known = self._credential(origin, scopes)
+        return known if known != refused else None
 
     def _lock(self, key: object) -> threading.RLock:
         with self._guard:
@@ -121,47 +195,69 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
     ) -> str:
         key = (origin, scopes)
         with self._lock(key):  # the other threads wait for the one that fetches, and use what it got
-            token = self._tokens.get(key)
-            if token is None or token.until <= self._clock() or f"Bearer {token.value}" == sent:
-                token = self._fetch(origin, chosen, scopes, offered, ask)
-                self._tokens[key] = token
-        return f"Bearer {token.value}"
+            held = self._held(origin, scopes, sent)
+            if held is None:
+                held = self._fetch(origin, chosen, scopes, offered, ask)
+                with self._guard:
+                    self._tokens[key] = held
+        return held.bearer
+
+    def _held(self, origin: Origin, scopes: Scopes, sent: str | None) -> Token | None:
+        """A token that is still good: for these very scopes, or for more where nothing was `sent` and refused yet."""
+        now = self._clock()
+        with self._guard:
+            held = self._tokens.get((origin, scopes))
+            if held and held.until > now and held.bearer != sent:
+                return held
+            for (place, granted), more in self._tokens.items() if sent is None else ():
+                if place == origin and more.until > now and covers(granted, scopes):
+                    return more
+        return None
 
     def _fetch(self, origin: Origin, chosen: Challenge, scopes: Scopes, offered: str, ask: Ask) -> Token:
         credential = self._credential(origin, scopes)
         if credential and credential.registry_token:
-            return Token(credential.registry_token, self._clock() + _LONGEST)
-        realm = _checked_realm(chosen.parameters.get("realm", ""), origin)
-        fields = [("service", service)] if (service := chosen.parameters.get("service")) else []
-        wanted = sorted(scopes | _concerning(offered, scopes))
+            return Token(credential.registry_token, self._clock() + token.LONGEST)
+        where = realm.checked(chosen.parameters.get("realm", ""), origin, self.keychain.environ)
+        _log.debug("%s has its tokens from %s", origin, public(where))
+        wanted = dict.fromkeys([*concerning(offered, scopes), *sorted(scopes)])
+        wish = _Wish(where, chosen.parameters.get("service", ""), list(wanted))
         started = self._clock()
-        if credential and credential.identity_token:
-            response = self._trade(realm, fields, wanted, credential, ask)
-        else:
-            fields += [("scope", scope) for scope in wanted]
-            headers = {"Authorization": credential.basic} if credential and credential.basic else {}
-            response = ask("GET", f"{realm}{'&' if '?' in realm else '?'}{urlencode(fields)}", headers, None)
+        response = self._asked(wish, origin, credential, ask)
+        if credential and response.status_code in (400, 401, 403):
+            renewed = self._renewed(origin, scopes, credential)
+            if renewed and not renewed.registry_token:
+                credential = renewed
+                response = self._asked(wish, origin, credential, ask)
+        if credential and response.status_code in (401, 403) and is_pull(scopes):
+            anonymous = wish.by_get("", ask)
+            if anonymous.status_code == 200:
+                self._tell(f"{_shown(origin)} does not accept {credential.called}; went on without them")
+                response = anonymous
+        if credential is None and response.status_code in (401, 403):
+            raise self._nobody(origin, None)
         if response.status_code != 200:
-            raise self._denied(response, origin, credential)
-        return _token(response, started)
+            raise _denied(response, origin, credential)
+        return token.read(response, started)
 
-    def _trade(
-        self, realm: str, fields: list[tuple[str, str]], wanted: list[str], credential: Credential, ask: Ask
-    ) -> Response:
-        form = [
-            ("grant_type", "refresh_token"),
-            ("refresh_token", credential.identity_token),
-            ("client_id", "ocibuild"),
-        ]
-        body = urlencode([*form, *fields, ("scope", " ".join(wanted))]).encode()
-        return ask("POST", realm, {"Content-Type": "application/x-www-form-urlencoded"}, body)
+    def _asked(self, wish: _Wish, origin: Origin, credential: Credential | None, ask: Ask) -> Response:
+        if credential is None or not credential.identity_token:
+            return wish.by_get(credential.basic if credential else "", ask)
+        key = (origin, credential.identity_token)
+        response = wish.by_post(self._traded.get(key, credential.identity_token), ask)
+        if response.status_code == 200:
+            if fresh := token.read(response, 0).refresh:
+                self._traded[key] = fresh
+        elif response.status_code in (400, 401, 404, 405) and credential.basic_of_token:
+            # Not every token service knows POST, and what each answers then differs.
+            response = wish.by_get(credential.basic_of_token, ask)
+        return response
 
-    def _denied(self, response: Response, origin: Origin, credential: Credential | None) -> RegistryError:
-        who = f"the credentials from {credential.source}" if credential else "an anonymous client"
-        message = f"{public(response.url)} gave {who} no token for {origin.netloc}: {response.status_code}"
-        if response.status_code in (400, 401, 403):
-            return AuthorizationError(message, code="token-refused", hint=f"log in to {origin.netloc} again")
-        return RegistryError(message, code="token-failed", hint="the token service is in trouble; try again later")
+    def _tell(self, text: str) -> None:
+        with self._guard:
+            if text not in self._told:
+                self._told.add(text)
+                self._untold.append(text)
 
     # oras's own names for the same things.
 
@@ -187,22 +283,39 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
 
     def logout(self, hostname: str) -> None:
         """Forget tokens and credentials of a host; the files are left alone."""
+        self.keychain.answers.forget()
+        names = authfile.aliases(hostname)
         with self._guard:
-            self._tokens = {key: token for key, token in self._tokens.items() if key[0].netloc != hostname}
-            self._credentials = {key: found for key, found in self._credentials.items() if key[0].netloc != hostname}
+            self._tokens = {key: held for key, held in self._tokens.items() if key[0].netloc not in names}
+            self._credentials = {key: found for key, found in self._credentials.items() if key[0].netloc not in names}
+            self._traded = {key: fresh for key, fresh in self._traded.items() if key[0].netloc not in names}
 
 
 oras.auth.auth_backends["ocibuild"] = Auth
 
 
-def _lines(response: Response) -> list[str]:
-    # requests has joined repeated headers with commas; urllib3 still has them one by one.
-    raw = getattr(response.raw, "headers", None)
-    lines = raw.getlist("WWW-Authenticate") if raw is not None and hasattr(raw, "getlist") else []
-    return list(lines) or [response.headers.get("WWW-Authenticate", "")]
+def _direct(credential: Credential | None) -> str:
+    """The Authorization that needs no token service, "" where there is none."""
+    if credential is None:
+        return ""
+    return f"Bearer {credential.registry_token}" if credential.registry_token else credential.basic
 
 
-def _choose(challenges: list[Challenge]) -> Challenge | None:
+def _shown(origin: Origin) -> str:
+    """The host as people write it."""
+    return "docker.io" if origin.host == "registry-1.docker.io" else origin.netloc
+
+
+def _denied(response: Response, origin: Origin, credential: Credential | None) -> RegistryError:
+    who = credential.called if credential else "an anonymous client"
+    message = f"{public(response.url)} gave {who} no token for {_shown(origin)}: {response.status_code}"
+    if response.status_code in (400, 401, 403):
+        return AuthorizationError(message, code="token-refused", hint=f"run ocibuild login {_shown(origin)}")
+    return RegistryError(message, code="token-failed", hint="the token service is in trouble; try again later")
+
+
+def _choose(response: Response) -> Challenge | None:
+    challenges = challenge.parse(_lines(response))
     for scheme in ("bearer", "basic"):
         for found in challenges:
             if found.scheme == scheme and (scheme == "basic" or found.parameters.get("realm")):
@@ -210,42 +323,8 @@ def _choose(challenges: list[Challenge]) -> Challenge | None:
     return None
 
 
-def _concerning(offered: str, scopes: Scopes) -> set[str]:
-    """Of the scopes a challenge names, those about repositories this request is about."""
-    resources = {scope.rpartition(":")[0] for scope in scopes}
-    return {scope for scope in offered.split() if not scopes or scope.rpartition(":")[0] in resources}
-
-
-def _checked_realm(realm: str, origin: Origin) -> str:
-    """A realm that may be told credentials: https, or http where the registry is http too, and near."""
-    there = Origin.of(realm)
-    if there == origin:
-        return realm
-    is_near = there.host == origin.host or (there.is_private and origin.is_private)
-    if there.scheme != "https" and not (origin.scheme == "http" and is_near):
-        raise _realm_refused(realm, "it is not https")
-    if there.is_private and not origin.is_private:
-        raise _realm_refused(realm, f"{origin.host} is a public host and this is a private one")
-    return realm
-
-
-def _realm_refused(realm: str, why: str) -> RegistryError:
-    return RegistryError(
-        f"the registry wants credentials sent to {public(realm)[:300]}, which is refused: {why}", code="realm-refused"
-    )
-
-
-def _token(response: Response, started: float) -> Token:
-    try:
-        document = json.loads(response.content)
-        value = document.get("token") or document.get("access_token")
-        life = document.get("expires_in")
-    except (ValueError, AttributeError, RecursionError):
-        value = life = None
-    if not isinstance(value, str) or not value.isascii() or not value.isprintable() or " " in value:
-        raise problem.stranger(response, "a token")
-    try:
-        seconds = min(max(float(life or 0), _SHORTEST), _LONGEST)
-    except (TypeError, ValueError, OverflowError):
-        seconds = _SHORTEST
-    return Token(value, started + seconds * _FRESH)
+def _lines(response: Response) -> list[str]:
+    # requests has joined repeated headers with commas; urllib3 still has them one by one.
+    raw = getattr(response.raw, "headers", None)
+    lines = raw.getlist("WWW-Authenticate") if raw is not None and hasattr(raw, "getlist") else []
+    return list(lines) or [response.headers.get("WWW-Authenticate", "")]

@@ -1,30 +1,22 @@
-"""Credentials: who we are to a registry, out of the files and helpers docker and podman share.
-
-Looked at in this order, and the first that knows the host wins: explicit ones, DOCKER_AUTH_CONFIG, REGISTRY_AUTH_FILE,
-docker's config.json (in DOCKER_CONFIG or ~/.docker), podman's auth.json. Inside a file: credHelpers, credsStore, auths.
-Formats: docker/cli's config file, containers-auth.json(5), docker-credential-helpers' protocol.
-"""
+"""Credentials: who we are to a registry, and what was said where one was looked for."""
 
 from __future__ import annotations
 
 import base64
-import binascii
-import json
-from collections.abc import Iterator, Mapping
+import re
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from ocibuild.registry import helper
-
-_HUB = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
+_TOKEN = re.compile(r"gh[pousr]_|github_pat_|gl[a-z]{1,5}-|dckr_pat_|dop_v1_|AKIA|ya29\.|eyJ")
+Kind = Literal["password", "identity token", "registry token"]
 
 
 @dataclass(frozen=True)
 class Credential:
     """A user name and password, an identity token to trade for access tokens, or a registry token to send as it is.
 
-    `source` says where it was found, for people. Secrets are not in the repr.
+    `source` says where it was found, for people; `is_from_helper` where asking once more may give another. Secrets are
+    not in the repr.
     """
 
     username: str = ""
@@ -32,130 +24,71 @@ class Credential:
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
     source: str = "given"
+    is_from_helper: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """What it is, in the order in which it is used."""
+        if self.registry_token:
+            return "registry token"
+        return "identity token" if self.identity_token else "password"
+
+    @property
+    def user(self) -> str:
+        """The user name as it may be shown: with some services a token stands in its place."""
+        return shown(self.username, self.password)
+
+    @property
+    def called(self) -> str:
+        """`the credentials from …`, for sentences."""
+        return "the given credentials" if self.source == "given" else f"the credentials from {self.source}"
 
     @property
     def basic(self) -> str:
-        """The value of an Authorization header, or "" without a user name."""
-        if not self.username:
-            return ""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        """The value of an Authorization header, or "" without a user name. RFC 7617, in UTF-8."""
+        return _basic(self.username, self.password) if self.username else ""
+
+    @property
+    def basic_of_token(self) -> str:
+        """As `basic`, for token services that take an identity token as the password; "" where there is no such way."""
+        secret = self.password or self.identity_token
+        # Azure's tokens of many KiB are answered with "header too large", whoever asks.
+        return _basic(self.username, secret) if self.username and secret and len(secret) <= 6000 else ""
+
+    @property
+    def flaw(self) -> str:
+        """Why it cannot be sent, "" where it can. A password may hold anything but NUL: a key file has line ends."""
+        if ":" in self.username or not self.username.isprintable():
+            return "its user name has a colon or a control character in it, which no registry can be told"
+        if "\0" in self.password:
+            return "its password has a NUL character in it"
+        for token in (self.identity_token, self.registry_token):
+            if not (token.isascii() and token.isprintable()) or " " in token:
+                return "its token has characters in it that no token has"
+        return "" if self.username or self.identity_token or self.registry_token else "it names no user"
 
 
-@dataclass
-class Keychain:
-    """Finds the credential of a host. `notes` collects, for people, what could not be read on the way."""
+@dataclass(frozen=True)
+class Look:
+    """A look at one place: `found`, where it knows the host, and `said`, in words, without a secret."""
 
-    explicit: Mapping[str, Credential]
-    environ: Mapping[str, str]
-    home: Path | None
-    notes: list[str] = field(default_factory=list)
+    source: str
+    said: str
+    found: Credential | None = None
 
-    def find(self, registry: str, repository: str = "") -> Credential | None:
-        """The credential for host[:port], or for this repository of it where a file is that particular."""
-        names = _HUB if registry in _HUB else (registry,)
-        for name in names:
-            if name in self.explicit:
-                return self.explicit[name]
-        for source, document in self._documents():
-            if found := self._in(document, source, names, repository):
-                return found
-        return None
-
-    def _documents(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        if text := self.environ.get("DOCKER_AUTH_CONFIG"):
-            yield from self._parsed("DOCKER_AUTH_CONFIG", text)
-        for path in self._files():
-            try:
-                text = path.read_text("utf-8-sig")
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError) as error:
-                self._note(f"{path} cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})")
-                continue
-            yield from self._parsed(str(path), text)
-
-    def _files(self) -> Iterator[Path]:
-        if named := self.environ.get("REGISTRY_AUTH_FILE"):
-            yield Path(named)
-        if folder := self.environ.get("DOCKER_CONFIG"):
-            yield Path(folder) / "config.json"
-        elif self.home:
-            yield self.home / ".docker" / "config.json"
-        if runtime := self.environ.get("XDG_RUNTIME_DIR"):
-            yield Path(runtime) / "containers" / "auth.json"
-        config = self.environ.get("XDG_CONFIG_HOME") or (self.home and self.home / ".config")
-        if config:
-            yield Path(config) / "containers" / "auth.json"
-
-    def _parsed(self, source: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        try:
-            document = json.loads(text)
-        except (ValueError, RecursionError):
-            document = None
-        if isinstance(document, dict):
-            yield source, document
-        else:
-            self._note(f"{source} is not a JSON object")
-
-    def _in(self, document: dict[str, Any], source: str, names: tuple[str, ...], repository: str) -> Credential | None:
-        helpers = _object(document, "credHelpers")
-        chosen = next((helpers[name] for name in names if isinstance(helpers.get(name), str)), None)
-        for suffix in (chosen, document.get("credsStore")):
-            if isinstance(suffix, str) and suffix and (found := self._ask(suffix, names[0])):
-                return found
-        auths = {_key(key): entry for key, entry in _object(document, "auths").items() if isinstance(entry, dict)}
-        for name in names:
-            for key in _keys(_key(name), repository):
-                if key in auths and (found := self._entry(auths[key], source, key)):
-                    return found
-        return None
-
-    def _ask(self, suffix: str, host: str) -> Credential | None:
-        answer = helper.get(suffix, host, self.environ)
-        if isinstance(answer, str):
-            self._note(answer)
-            return None
-        if answer is None:
-            return None
-        user, secret = answer
-        source = f"docker-credential-{suffix}"
-        if user == "<token>":
-            return Credential(identity_token=secret, source=source)
-        return Credential(user, secret, source=source)
-
-    def _entry(self, entry: Mapping[str, Any], source: str, key: str) -> Credential | None:
-        text = {name: value for name, value in entry.items() if isinstance(value, str)}
-        user, password = text.get("username", ""), text.get("password", "")
-        if encoded := text.get("auth"):
-            try:
-                user, _, password = base64.b64decode(encoded, validate=True).decode().rstrip("\0").partition(":")
-            except (binascii.Error, ValueError):
-                self._note(f"the entry for {key} in {source} is not base64")
-                return None
-        found = Credential(user, password, text.get("identitytoken", ""), text.get("registrytoken", ""), source)
-        return found if user or found.identity_token or found.registry_token else None
-
-    def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+    @classmethod
+    def at(cls, source: str, found: Credential) -> Look:
+        """The look that found something; what cannot be sent counts as nothing."""
+        if found.flaw:
+            return cls(source, f"unusable: {found.flaw}")
+        user = f" of {found.user}" if found.user else ""
+        return cls(source, f"{found.kind}{user}", found)
 
 
-def _object(document: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = document.get(name)
-    return value if isinstance(value, dict) else {}
+def shown(username: str, password: str = "") -> str:
+    """A user name for people, or `(a token)` for one that is a secret itself."""
+    return "(a token)" if username and (username == password or _TOKEN.match(username)) else username
 
 
-def _key(key: str) -> str:
-    # Older clients wrote URLs: https://host/v1/. What follows a bare host is a repository, and stays.
-    scheme, separator, rest = key.partition("://")
-    if separator and scheme in ("http", "https"):
-        return rest.partition("/")[0]
-    return key.rstrip("/")
-
-
-def _keys(host: str, repository: str) -> Iterator[str]:
-    path = f"{host}/{repository}" if repository else host
-    while path != host:
-        yield path
-        path = path.rpartition("/")[0]
-    yield host
+def _basic(username: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()

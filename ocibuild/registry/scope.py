@@ -29,3 +29,32 @@ def _actions(method: str, path: str) -> str:
     if method == "DELETE" and "/blobs/uploads/" not in path:
         return "pull,delete"
     return "pull,push"
+
+
+def covers(granted: Scopes, wanted: Scopes) -> bool:
+    """True where a token for `granted` has every right of `wanted`."""
+    have: dict[str, set[str]] = {}
+    for scope in granted:
+        resource, _, actions = scope.rpartition(":")
+        have.setdefault(resource, set()).update(actions.split(","))
+    return all(
+        set(actions.split(",")) <= have.get(resource, set())
+        for resource, _, actions in (scope.rpartition(":") for scope in wanted)
+    )
+
+
+def repositories(scopes: Scopes) -> list[str]:
+    """The repositories scopes are about, those to be written to first: it is their login that counts."""
+    found = [scope.split(":", 2) for scope in scopes if scope.startswith("repository:") and scope.count(":") >= 2]
+    return [name for _, name, actions in sorted(found, key=lambda part: (part[2] == "pull", part[1]))]
+
+
+def is_pull(scopes: Scopes) -> bool:
+    """True for rights to read, and nothing else: what anybody may have of a public repository."""
+    return bool(scopes) and all(scope.startswith("repository:") and scope.endswith(":pull") for scope in scopes)
+
+
+def concerning(offered: str, scopes: Scopes) -> list[str]:
+    """Of the scopes a challenge names, in its order, those about what this request is about."""
+    resources = {scope.rpartition(":")[0] for scope in scopes}
+    return [scope for scope in offered.split() if not scopes or scope.rpartition(":")[0] in resources]

@@ -23,7 +23,8 @@ from ocibuild.registry import auth as _registered
 from ocibuild.registry import problem
 from ocibuild.registry.auth import Auth
 from ocibuild.registry.container import RegistryContainer
-from ocibuild.registry.credentials import Credential, Keychain
+from ocibuild.registry.credentials import Credential
+from ocibuild.registry.keychain import Keychain
 from ocibuild.registry.origin import Origin, follow
 from ocibuild.registry.settings import Settings
 from ocibuild.registry.transport import Body, Call, Transport, Watch, harden
@@ -69,7 +70,7 @@ class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
         ca_file = tls_verify if isinstance(tls_verify, str) else None
         self.settings = settings or Settings(insecure=not tls_verify, ca_file=ca_file)
         self.watch = watch or Watch()
-        self.auth.keychain = Keychain(self.settings.credentials, self.settings.environ, self.settings.home)
+        self.auth.keychain = Keychain.of(self.settings)
         harden(self.session, self.settings)
         self._transports: dict[Origin, Transport] = {}
         self._lock = threading.Lock()
@@ -142,7 +143,7 @@ class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
             raise AuthorizationError(
                 "a login needs a user name and a password, and no file",
                 code="credentials-missing",
-                hint="docker login and podman login write files, which are read too",
+                hint="ocibuild login keeps it in a file; docker login and podman login do so too, and all are read",
             )
         before = self.auth.keychain
         self._know(replace(before, explicit={**before.explicit, host: Credential(username, password)}, notes=[]), host)

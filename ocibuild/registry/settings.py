@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ocibuild import __version__
+from ocibuild.registry.answers import Answers
 from ocibuild.registry.credentials import Credential
 
 __all__ = ["Credential", "Patience", "Settings", "Timeouts"]
@@ -49,8 +50,9 @@ class Settings:
     """`plain_http` None means http for loopback hosts and https for all others. `insecure` accepts any certificate.
 
     `ca_file` holds authorities in PEM, added to the system's. `credentials` are explicit ones by registry host, so that
-    none can reach another. `environ` and `home` say where credentials, proxies and certificates are found. `chunk_size`
-    is the length in bytes of the chunks that blobs are sent in; None sends each as one, in chunks only where it must be.
+    none can reach another. `environ`, `home` and `user` (a number) say where credentials, proxies and certificates are
+    found. `chunk_size` is the length in bytes of the chunks that blobs are sent in; None sends each as one, in chunks only
+    where it must be. `answers` are those of credential helpers, which clients may share.
     """
 
     plain_http: bool | None = None
@@ -59,6 +61,8 @@ class Settings:
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     home: Path | None = None
+    user: int | None = None
+    answers: Answers = field(default_factory=Answers, repr=False)
     timeouts: Timeouts = Timeouts()
     patience: Patience = Patience()
     user_agent: str = f"ocibuild/{__version__}"

@@ -120,6 +120,8 @@ class Transport:
         with wired(watch.cancel, self.settings.timeouts.connect) as wire:
             response = self._persist(call, watch, lambda: self._authorized(call, wire))
             self._heed(response, watch)
+            for text in self._auth.told():
+                watch.warn(text)
             yield response
 
     def _persist(self, call: Call, watch: Watch, attempt: Callable[[], Response]) -> Response:
@@ -155,10 +157,12 @@ class Transport:
         at_home = Origin.of(call.url) == self.origin
         header = self._auth.header(self.origin, scopes, self._ask(wire)) if at_home else None
         response = self._followed(call, header, wire)
-        if response.status_code != 401 or Origin.of(response.url) != self.origin:
+        if Origin.of(response.url) != self.origin or not self._auth.is_asked(response):
             return response
         response.close()
         header = self._auth.answer(response, self.origin, scopes, header, self._ask(wire))
+        if header is None:
+            return response
         response = self._followed(call, header, wire)
         if response.status_code == 401 and Origin.of(response.url) == self.origin:
             response.close()

@@ -37,6 +37,7 @@ class Reference:
 
         Raises UsageError (`reference-invalid`) with a guess at what was meant.
         """
+        text = _without_user(text)
         if "://" in text:
             raise _invalid(text, "it has a scheme", f"leave it out: {text.split('://', 1)[1]}")
         rest, at, digest_text = text.partition("@")
@@ -102,9 +103,37 @@ class Reference:
         return f"{text}@{self.digest}" if self.digest else text
 
 
+def registry_of(text: str) -> str:
+    """The canonical host[:port] of a registry named alone, as logins name it: `ghcr.io`, `https://ghcr.io/`, `docker.io`.
+
+    Raises UsageError (`reference-invalid`) for what names more, or no host.
+    """
+    scheme, separator, rest = _without_user(text).partition("://")
+    bare = rest if separator and scheme.lower() in ("http", "https") else text
+    host, _, path = bare.partition("/")
+    if host.lower() in _HUB and path.strip("/") in ("", "v1", "v2"):
+        return "docker.io"
+    if path.strip("/"):
+        raise _invalid(text, "it names more than a registry", f"leave the rest out: {host}")
+    if not _valid_host(host):
+        raise _invalid(text, f"{host[:140]!r} is no host", "write host[:port], for example ghcr.io or localhost:5000")
+    return host.lower()
+
+
 def is_tag(text: str) -> bool:
     """True for what distribution-spec allows as a tag."""
     return _TAG.fullmatch(text) is not None
+
+
+def _without_user(text: str) -> str:
+    """The text. Raises UsageError for one with a user before its host, and does not repeat the password in it."""
+    _, separator, rest = text.partition("://")
+    user, at, place = (rest if separator else text).rpartition("@")
+    if at and "/" not in user and ("/" in place or separator):
+        raise _invalid(
+            place, "there is a user before it", f"leave the user out, and run ocibuild login {place.split('/')[0]}"
+        )
+    return text
 
 
 def _split_host(text: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from requests.exceptions import ConnectionError as Lost
 from requests.exceptions import ProxyError
 
 from ocibuild.errors import AuthorizationError, NetworkError, RegistryError
-from ocibuild.registry import auth, problem
+from ocibuild.registry import problem, realm
 from ocibuild.registry.auth import Auth
 from ocibuild.registry.origin import Origin
 
@@ -130,7 +130,7 @@ def test_credentials_without_a_host_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "realm, registry",
+    "address, registry",
     [
         ("http://auth.example.com/token", "https://registry.example.com"),  # a token over plain http
         ("http://elsewhere.example.com/token", "http://registry.example.com"),
@@ -138,7 +138,7 @@ def test_credentials_without_a_host_are_refused() -> None:
         ("https://localhost/token", "https://registry.example.com"),
     ],
 )
-def test_credentials_are_not_sent_where_a_challenge_should_not_point(realm: str, registry: str) -> None:
+def test_credentials_are_not_sent_where_a_challenge_should_not_point(address: str, registry: str) -> None:
     with pytest.raises(RegistryError) as caught:
-        auth._checked_realm(realm, Origin.of(registry))
+        realm.checked(address, Origin.of(registry), {})
     assert caught.value.code == "realm-refused"

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from ocibuild.errors import UsageError
 from ocibuild.spec.digest import Digest
-from ocibuild.spec.reference import Reference, is_tag
+from ocibuild.spec.reference import Reference, is_tag, registry_of
 
 SHA = "sha256:" + "ab" * 32
+SHA512 = "sha512:" + "ab" * 64
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,13 @@ SHA = "sha256:" + "ab" * 32
         (f"ghcr.io/me/app@{SHA}", "ghcr.io", "me/app", None, SHA),
         (f"ghcr.io/me/app:1@{SHA}", "ghcr.io", "me/app", "1", SHA),
         ("a.b/c:" + "x" * 128, "a.b", "c", "x" * 128, None),
+        ("DOCKER.IO/ubuntu", "docker.io", "library/ubuntu", "latest", None),
+        ("docker.io/library/ubuntu", "docker.io", "library/ubuntu", "latest", None),
+        ("[2001:db8::1]/a/b", "[2001:db8::1]", "a/b", "latest", None),
+        ("127.0.0.1/a", "127.0.0.1", "a", "latest", None),
+        ("xn--bcher-kva.example/a", "xn--bcher-kva.example", "a", "latest", None),
+        ("a.b/0/1_2/3-4.5", "a.b", "0/1_2/3-4.5", "latest", None),
+        (f"a.b/c@{SHA512}", "a.b", "c", None, SHA512),
     ],
 )
 def test_a_reference_is_read(text: str, registry: str, repository: str, tag: str | None, digest: str | None) -> None:
@@ -50,7 +58,7 @@ def test_a_reference_is_read(text: str, registry: str, repository: str, tag: str
         ("reg.io/", "repository"),
         ("reg.io//app", "repository"),
         ("https://reg.io/app", "scheme"),
-        ("user:pw@reg.io/app", "digest"),
+        ("user:pw@reg.io/app", "user"),
         ("reg.io/../../etc", "repository"),
         ("reg.io/App", "lower-case"),
         ("reg.io/app:" + "x" * 129, "tag"),
@@ -60,6 +68,17 @@ def test_a_reference_is_read(text: str, registry: str, repository: str, tag: str
         ("reg.io/app?x=1", "repository"),
         ("reg.io/app@sha256:xyz", "digest"),
         ("reg.io/app@", "digest"),
+        ("reg.io/app@sha256:" + "AB" * 32, "digest"),
+        ("reg.io/app@sha512:" + "ab" * 32, "digest"),
+        (f"reg.io/app@{SHA}@{SHA}", "digest"),
+        (f"reg.io/app@{SHA}:1", "digest"),
+        ("bücher.example/a", "host"),
+        ("reg.io/ä", "repository"),
+        ("reg.io:443:443/a", "host"),
+        ("[::1/a", "host"),
+        ("::1/a", "host"),
+        ("reg.io./a", "host"),
+        ("reg..io/a", "host"),
         ("reg.io/app:1\n", "tag"),
         ("reg.io/app\n", "repository"),
         ("reg.io/app:1:2", "tag"),
@@ -163,3 +182,44 @@ def test_what_looks_like_one_is_one_or_our_error_and_reads_back(text: str) -> No
     else:
         assert Reference.parse(str(found)) == found
         assert found.is_loopback in (True, False)
+
+
+@pytest.mark.parametrize(
+    "text, registry",
+    [
+        ("ghcr.io", "ghcr.io"),
+        ("GHCR.io", "ghcr.io"),
+        ("https://ghcr.io/", "ghcr.io"),
+        ("http://localhost:5000", "localhost:5000"),
+        ("[::1]:5000", "[::1]:5000"),
+        ("registry", "registry"),
+        ("docker.io", "docker.io"),
+        ("index.docker.io", "docker.io"),
+        ("https://index.docker.io/v1/", "docker.io"),
+        ("registry-1.docker.io", "docker.io"),
+    ],
+)
+def test_a_registry_named_alone(text: str, registry: str) -> None:
+    assert registry_of(text) == registry
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ghcr.io/me", "ftp://ghcr.io", "ghcr.io:0", "a b", "-x", "docker.io/me", "[::g]", "a@b"]
+)
+def test_what_is_no_registry_alone(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        registry_of(text)
+    assert caught.value.code == "reference-invalid"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["me:planted@reg.io/app:1", "https://me:planted@reg.io/app", "https://me:planted@reg.io", "planted@reg.io/app"],
+)
+def test_a_password_in_a_reference_is_not_repeated(text: str) -> None:
+    for parse in (Reference.parse, registry_of):
+        with pytest.raises(UsageError) as caught:
+            parse(text)
+        assert "planted" not in caught.value.message + str(caught.value.hint)
+        assert "ocibuild login reg.io" in str(caught.value.hint)
