@@ -27,6 +27,13 @@ _VERBS = {
     "config": "Print an image's config as it is.",
     "blob": "Print a blob as it is.",
     "digest": "Print an image's digest.",
+    "tags": "List the tags of a repository.",
+    "repos": "List the repositories of a registry.",
+    "tag": "Give an image more tags where it is.",
+    "rm": "Remove a tag, or a manifest.",
+    "tree": "Show what an image is made of, and what is attached.",
+    "referrers": "List what is attached to an image.",
+    "attach": "Attach files to an image.",
 }
 _RAW = {"manifest", "config", "blob", "digest"}
 

@@ -10,7 +10,7 @@ from ocibuild.spec import annotation
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.store.base import Roots, Source
-from ocibuild.store.graph import walk
+from ocibuild.store.graph import nodes, walk
 
 _LISTED = 8
 
@@ -25,8 +25,10 @@ def find(store: Listed, name: str) -> Descriptor:
     Raises NotFoundError: `not-found`, and `ambiguous` where `name` is empty and the store holds several images.
     """
     roots = list(store.roots())
-    if not name and len({root.digest for _, root in roots}) == 1:
-        return roots[-1][1]
+    if not name:
+        images_only = images(store)
+        if len({root.digest for _, root in images_only}) == 1:
+            return images_only[-1][1]
     named = [root for tag, root in roots if name and name in _called(tag, root)]
     if named:
         return named[-1]
@@ -37,6 +39,17 @@ def find(store: Listed, name: str) -> Descriptor:
                 if descriptor.digest == digest:
                     return descriptor
     raise _unresolved(store.place, name, roots)
+
+
+def images(store: Listed) -> list[tuple[str | None, Descriptor]]:
+    """The roots without those that are only attached to another one of them."""
+    roots = list(store.roots())
+    if len({root.digest for _, root in roots}) < 2:
+        return roots
+    held = list(nodes(store, [root for _, root in roots]))
+    there = {descriptor.digest for descriptor, _ in held}
+    attached = {d.digest for d, document in held if document.subject and document.subject.digest in there - {d.digest}}
+    return [(name, root) for name, root in roots if name is not None or root.digest not in attached]
 
 
 def _called(tag: str | None, root: Descriptor) -> tuple[str | None, ...]:
