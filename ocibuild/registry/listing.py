@@ -48,6 +48,10 @@ def _names(transport: Transport, where: str, member: str, what: str, watch: Watc
     url, seen, barren = f"{where}?n={PAGE}", set[str](), 0
     while True:
         response = _page(transport, url, where, watch)
+        if response.status_code == 400 and not seen:
+            response = _page(
+                transport, where, where, watch
+            )  # it may give fewer at a time, and is asked for its own measure
         if response.status_code != 200:
             raise problem.refusal(response, f"to list {what}")
         names = _parsed(response, member)

@@ -33,7 +33,8 @@ _ROUNDS = 12
 _PAGES = 1000
 _ENTRIES = 100_000
 _HOPS = 5
-_SETTLE = 0.25
+_SETTLE = 0.5
+_FRESH = 3
 _NO_API = frozenset({400, 404, 405, 406, 410, 415, 429, 501})
 """Statuses of registries that do not know the API. 429: GHCR sends who asks to a web page, and that one answers so."""
 
@@ -82,19 +83,21 @@ def listed(
 def settle(transport: Transport, repository: str, pushed: Sequence[Unlisted], watch: Watch) -> None:
     """See to it that manifests pushed to a registry are listed with their subjects.
 
-    Raises RegistryError (`referrers-tag-taken`, `referrers-lost`) where that cannot be had; the manifests are there.
+    Raises RegistryError (`referrers-tag-taken`, `referrers-unsupported`, `referrers-lost`) where that cannot be had; the
+    manifests are there.
     """
-    for subject in {one.subject.digest: one.subject for one in pushed}.values():
-        about = [one for one in pushed if one.subject.digest == subject.digest]
-        if all(one.existed for one in about) and has_api(transport, repository, subject.digest, watch):
-            continue
-        _amend(transport, repository, subject.digest, [one.entry for one in about], None, watch)
+    changes = []
+    for subject in {one.subject.digest: one.subject.digest for one in pushed}:
+        about = [one for one in pushed if one.subject.digest == subject]
+        if not (all(one.existed for one in about) and has_api(transport, repository, subject, watch)):
+            changes.append(_Change(transport, repository, subject, [one.entry for one in about]))
+    _make(changes, watch)
 
 
 def forget(transport: Transport, repository: str, subject: Digest, gone: Digest, watch: Watch) -> None:
     """Take a deleted manifest out of the list under a tag, where that is how referrers are listed."""
     if not has_api(transport, repository, subject, watch) and _kept(transport, repository, subject, watch).entries:
-        _amend(transport, repository, subject, (), gone, watch)
+        _make([_Change(transport, repository, subject, (), gone)], watch)
 
 
 def has_api(transport: Transport, repository: str, subject: Digest, watch: Watch) -> bool:
@@ -206,40 +209,67 @@ def _is_itself(data: bytes, subject: Digest) -> bool:
     return Digest.from_hasher(hasher, subject.algorithm) == subject
 
 
-def _amend(
-    transport: Transport,
-    repository: str,
-    subject: Digest,
-    added: Sequence[Descriptor],
-    gone: Digest | None,
-    watch: Watch,
-) -> None:
+@dataclass
+class _Change:
+    """One list that is to have entries, or to lose one."""
+
+    transport: Transport
+    repository: str
+    subject: Digest
+    added: Sequence[Descriptor] = ()
+    gone: Digest | None = None
+    is_made: bool = False
+    _last: list[Any] | None = None
+
+    def look(self, watch: Watch) -> bool:
+        """Write the list where it is not as it should be. True once it is, and was so the last time too."""
+        kept, after = self._read(watch)
+        before = kept.document["manifests"]
+        self.is_made = after == before
+        is_still = self.is_made and self._last in (None, before)
+        self._last = after
+        if not self.is_made:
+            _write(self.transport, self.repository, self.subject, kept, after, watch)
+        return is_still
+
+    def _read(self, watch: Watch) -> tuple[_Kept, list[Any]]:
+        for _ in range(_FRESH):
+            began = time.monotonic()
+            kept = _kept(self.transport, self.repository, self.subject, watch)
+            if not kept.document:
+                raise RegistryError(
+                    f"{self.transport.origin.netloc} does not list referrers, and takes the tag {tag_of(self.subject)}"
+                    " for the manifest itself; what was pushed is there, and can be found by its digest only",
+                    code="referrers-unsupported",
+                    hint="use a registry with the referrers API for attachments",
+                )
+            there = {entry.digest for entry in kept.entries}
+            left = [entry for entry in kept.document["manifests"] if entry.get("digest") != self.gone]
+            after = left + [entry.to_json() for entry in self.added if entry.digest not in there]
+            if time.monotonic() - began < _SETTLE / 2:
+                break  # what took longer to read may be old news, and is not what a write should build on
+        return kept, after
+
+
+def _make(changes: Sequence[_Change], watch: Watch) -> None:
+    pending = list(changes)
     for _ in range(_ROUNDS):
         began = time.monotonic()
-        kept = _kept(transport, repository, subject, watch)
-        if not kept.document:
-            raise RegistryError(
-                f"{transport.origin.netloc} does not list referrers, and takes the tag {tag_of(subject)} for the manifest"
-                " itself; what was pushed is there, and can be found by its digest only",
-                code="referrers-unsupported",
-                hint="use a registry with the referrers API for attachments",
-            )
-        before = kept.document["manifests"]
-        missing = [entry for entry in added if all(entry.digest != other.digest for other in kept.entries)]
-        after = [entry for entry in before if entry.get("digest") != gone] + [entry.to_json() for entry in missing]
-        if after == before:
+        pending = [change for change in pending if not change.look(watch)]
+        if not pending:
             return
-        _write(transport, repository, subject, kept, after, watch)
-        # Who read what we read, and writes after us, has overwritten us by then. Scattered, so that two do not go on
-        # overwriting each other in step.
+        # Who read what we read, and writes after us, has overwritten us by then; while others write, we go on looking.
+        # Scattered, so that two do not go on overwriting each other in step.
         took = time.monotonic() - began
         watch.cancel.wait((_SETTLE + 2 * took) * random.uniform(1, 2))
-    raise RegistryError(
-        f"the list of what refers to {subject} is written by others all the time, or not kept by"
-        f" {transport.origin.netloc}; what was pushed is there, and can be found by its digest only",
-        code="referrers-lost",
-        hint="run the same command again: nothing is sent twice",
-    )
+    for change in pending:
+        if not change.is_made:
+            raise RegistryError(
+                f"the list of what refers to {change.subject} is written by others all the time, or not kept by"
+                f" {change.transport.origin.netloc}; what was pushed is there, and can be found by its digest only",
+                code="referrers-lost",
+                hint="run the same command again: nothing is sent twice",
+            )
 
 
 def _write(

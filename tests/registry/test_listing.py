@@ -184,3 +184,15 @@ def test_repositories_are_asked_for_with_the_right_to_see_them() -> None:
         store = RegistryStore(Reference.parse(f"{registry.host}/any"), settings)
         assert list(store.repositories()) == ["a", "b/two"]
         assert any("registry%3Acatalog%3A%2A" in request.path for request in registry.requests("GET", "/token"))
+
+
+def test_a_registry_that_gives_fewer_at_a_time_is_asked_without_a_number() -> None:
+    """distribution answers a number beyond its own limit so."""
+
+    def respond(request: Seen) -> Answer:
+        if "n=1000" in request.path:
+            return Answer(400, JSON, b'{"errors":[{"code":"PAGINATION_NUMBER_INVALID"}]}')
+        return page(["b"]) if "last=a" in request.path else page(["a"], "/v2/hello/tags/list?last=a&n=1")
+
+    with asked(respond) as (store, _):
+        assert list(store.tags()) == ["a", "b"]
