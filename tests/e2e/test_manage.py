@@ -219,6 +219,7 @@ print(ocibuild.attach("sbom.json", to={place!r}, artifact_type="a/b", annotation
 """
 
 
+@pytest.mark.fault(84)
 def test_processes_that_attach_at_once_are_all_listed(image: str, part: Part, run: Run, tmp_path: Path) -> None:
     """Fault 84, on registries that know neither the API nor If-Match."""
     source = ATTACH.format(path=sys.path, start=time.time() + 2, place=image)

@@ -84,7 +84,7 @@ class Registry(Server):
             return self._list(name)
         if kind == "referrers":
             return self._refer(name, last, query.get("artifactType")) if self.referrers else _error(404, "UNSUPPORTED")
-        if request.method == "DELETE":
+        if kind == "manifests" and request.method == "DELETE":
             return self._delete(name, last)
         if kind == "manifests":
             return self._put_manifest(request, name, last) if request.method == "PUT" else self._manifest(name, last)

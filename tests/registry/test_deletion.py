@@ -58,6 +58,7 @@ def test_a_manifest_goes_with_its_tags() -> None:
             store(registry).delete(IMAGE.descriptor)
 
 
+@pytest.mark.fault(92)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -79,6 +80,7 @@ def test_a_tag_that_cannot_go_alone_stays_and_the_manifest_too(answer: Answer) -
         assert [request.path for request in server.requests("DELETE")] == ["/v2/hello/manifests/1"]
 
 
+@pytest.mark.fault(92)
 def test_a_registry_that_does_not_delete_says_so() -> None:
     with Registry(deletes="") as registry:
         fill(registry, "1")
@@ -88,6 +90,7 @@ def test_a_registry_that_does_not_delete_says_so() -> None:
         assert "UNSUPPORTED" in caught.value.message
 
 
+@pytest.mark.fault(92)
 @pytest.mark.parametrize("status", [200, 202, 204])
 def test_what_was_accepted_and_is_still_to_be_seen_is_no_error(status: int) -> None:
     document = Answer(200, {"Content-Type": mediatype.MANIFEST}, IMAGE.content.data)  # type: ignore[attr-defined]
@@ -140,6 +143,7 @@ class Immutable(Registry):
         return self.no if (name, last) in self.tags else super()._put_manifest(request, name, last)
 
 
+@pytest.mark.fault(91)
 @pytest.mark.parametrize("answer", IMMUTABLE, ids=lambda answer: str(answer.status))
 def test_an_immutable_tag_says_what_it_is(answer: Answer) -> None:
     with Immutable() as registry, Flow.open() as flow:
@@ -154,12 +158,14 @@ def test_an_immutable_tag_says_what_it_is(answer: Answer) -> None:
         assert registry.tags["hello", "1"] == IMAGE.descriptor.digest
 
 
+@pytest.mark.fault(91)
 def test_pushing_what_an_immutable_tag_is_already_is_success() -> None:
     with Immutable() as registry:
         fill(registry, "1")
         fill(registry, "1")
 
 
+@pytest.mark.fault(91)
 def test_it_is_success_too_where_somebody_else_was_first() -> None:
     """HEAD says the tag is not there; by the time of the PUT it is, and is the same."""
 
@@ -178,6 +184,7 @@ def test_it_is_success_too_where_somebody_else_was_first() -> None:
         assert len(registry.requests("PUT", "/manifests/1")) == 2
 
 
+@pytest.mark.fault(95)
 def test_a_strangers_colours_are_taken_out_whole() -> None:
     """Fault 95: no escape, and no litter where one was."""
     coloured = refused(

@@ -57,6 +57,7 @@ def test_a_relative_link_is_resolved(link: str) -> None:
         assert server.seen[-1].path == "/v2/hello/tags/list?last=a"
 
 
+@pytest.mark.fault(94)
 def test_a_link_to_another_host_is_asked_of_the_registry_itself() -> None:
     """Proxies let a registry's internal name through; nobody else gets a request, and the list is whole."""
     with Scripted({}) as elsewhere:
@@ -107,11 +108,13 @@ def test_a_registry_that_gives_all_at_once_is_asked_once() -> None:
         assert len(server.seen) == 1
 
 
+@pytest.mark.fault(94)
 def test_no_tags_at_all_may_be_null() -> None:
     with asked(lambda request: page(None)) as (store, _):
         assert list(store.tags()) == []
 
 
+@pytest.mark.fault(94)
 def test_a_circle_of_pages_ends() -> None:
     with asked(lambda request: page(["a"], request.path)) as (store, server):
         with pytest.raises(RegistryError) as caught:
@@ -120,6 +123,7 @@ def test_a_circle_of_pages_ends() -> None:
         assert len(server.seen) == 2
 
 
+@pytest.mark.fault(94)
 def test_empty_pages_without_end_end() -> None:
     count = iter(range(10_000))
     with asked(lambda request: page([], f"/v2/hello/tags/list?last={next(count)}")) as (store, server):
@@ -129,6 +133,7 @@ def test_empty_pages_without_end_end() -> None:
         assert len(server.seen) < 20
 
 
+@pytest.mark.fault(94)
 def test_new_names_for_ever_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     from ocibuild.registry import listing
 

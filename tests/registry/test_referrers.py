@@ -228,6 +228,7 @@ class Racing(Registry):
         return answer
 
 
+@pytest.mark.fault(84)
 @pytest.mark.parametrize("times", [1, 4])
 def test_a_lost_update_is_seen_and_made_again(times: int) -> None:
     mine, other = on(IMAGE.descriptor, note="mine"), on(IMAGE.descriptor, note="other")
@@ -236,6 +237,7 @@ def test_a_lost_update_is_seen_and_made_again(times: int) -> None:
         assert {entry["digest"] for entry in kept(registry)} == {mine.descriptor.digest, other.descriptor.digest}
 
 
+@pytest.mark.fault(84)
 def test_a_list_that_never_keeps_our_entry_is_given_up() -> None:
     mine, other = on(IMAGE.descriptor, note="mine"), on(IMAGE.descriptor, note="other")
     with Racing(other, 10_000) as registry:
@@ -265,6 +267,7 @@ class Tagged(Registry):
             return Answer(answer.status, {**answer.headers, "ETag": f'"{digest}"'}, answer.body) if digest else answer
 
 
+@pytest.mark.fault(84)
 def test_an_etag_that_was_seen_is_held_to() -> None:
     with Tagged() as registry:
         push(registry, IMAGE, on(IMAGE.descriptor, note="first"))
@@ -278,6 +281,7 @@ def test_an_etag_that_was_seen_is_held_to() -> None:
         assert all("if-match" in request.headers for request in writes[1:])
 
 
+@pytest.mark.fault(84)
 def test_eight_clients_at_once_are_all_listed(plain: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing, "_SETTLE", 0.5)  # as it is; the machine may be busy
     push(plain, IMAGE)
