@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ocibuild.errors import NotFoundError
-from ocibuild.spec import annotation
+from ocibuild.errors import ContentError, NotFoundError
+from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.store.base import Roots, Source
-from ocibuild.store.graph import nodes, walk
+from ocibuild.store.graph import node, walk
 
 _LISTED = 8
 
@@ -42,14 +42,18 @@ def find(store: Listed, name: str) -> Descriptor:
 
 
 def images(store: Listed) -> list[tuple[str | None, Descriptor]]:
-    """The roots without those that are only attached to another one of them."""
+    """The roots without the untagged ones that are attached to something, unless there is nothing else."""
     roots = list(store.roots())
     if len({root.digest for _, root in roots}) < 2:
         return roots
-    held = list(nodes(store, [root for _, root in roots]))
-    there = {descriptor.digest for descriptor, _ in held}
-    attached = {d.digest for d, document in held if document.subject and document.subject.digest in there - {d.digest}}
-    return [(name, root) for name, root in roots if name is not None or root.digest not in attached]
+    return [(name, root) for name, root in roots if name is not None or not _is_attached(store, root)] or roots
+
+
+def _is_attached(store: Source, root: Descriptor) -> bool:
+    try:
+        return mediatype.is_node(root.media_type) and node(store, root).subject is not None
+    except (ContentError, NotFoundError):
+        return False  # a damaged image among others is found out when it is used
 
 
 def _called(tag: str | None, root: Descriptor) -> tuple[str | None, ...]:

@@ -92,6 +92,16 @@ def test_what_is_attached_to_one_platform_is_no_image_of_its_own(tmp_path: Path)
     assert store.resolve("").digest == both[-1].descriptor.digest
 
 
+def test_a_damaged_image_does_not_hide_the_others(tmp_path: Path) -> None:
+    store = LayoutStore(tmp_path / "x.oci")
+    fill(store, ("1", ONE), (None, TWO))
+    (tmp_path / "x.oci/blobs/sha256" / TWO[-1].descriptor.digest.hex).write_bytes(b"x" * TWO[-1].descriptor.size)
+    with pytest.raises(NotFoundError) as caught:
+        store.resolve("")
+    assert caught.value.code == "ambiguous"
+    assert store.resolve("1").digest == ROOT.digest
+
+
 # Copying.
 
 
