@@ -17,17 +17,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ocibuild.api.attaching import Attached, attach, referrers
     from ocibuild.api.check import Finding, check
     from ocibuild.api.diff import Difference, diff
     from ocibuild.api.explain import explain
     from ocibuild.api.extract import Extracted, extract
     from ocibuild.api.inspecting import inspect
     from ocibuild.api.joining import join
+    from ocibuild.api.listing import repositories, tags
     from ocibuild.api.login import LoggedIn, LoggedOut, login, logins, logout
     from ocibuild.api.pack import Packed, pack
     from ocibuild.api.raw import blob, config, digest, manifest
+    from ocibuild.api.removing import Removed, remove
     from ocibuild.api.session import Session
+    from ocibuild.api.tagging import Tagged, tag
     from ocibuild.api.transfer import Transferred, copy, push
+    from ocibuild.api.tree import tree
     from ocibuild.binary.artifact import Artifact
     from ocibuild.errors import (
         AuthorizationError,
@@ -54,6 +59,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Artifact",
+    "Attached",
     "AuthorizationError",
     "Cancelled",
     "ContentError",
@@ -75,11 +81,14 @@ __all__ = [
     "Platform",
     "Reference",
     "RegistryError",
+    "Removed",
     "Session",
     "StoreError",
+    "Tagged",
     "ToolError",
     "Transferred",
     "UsageError",
+    "attach",
     "blob",
     "check",
     "config",
@@ -96,10 +105,17 @@ __all__ = [
     "manifest",
     "pack",
     "push",
+    "referrers",
+    "remove",
+    "repositories",
+    "tag",
+    "tags",
+    "tree",
 ]
 
 _HOMES = {
     "Artifact": "binary.artifact",
+    "Attached": "api.attaching",
     "Credential": "registry.credentials",
     "Descriptor": "spec.descriptor",
     "Difference": "api.diff",
@@ -112,8 +128,11 @@ _HOMES = {
     "Packed": "api.pack",
     "Platform": "spec.platform",
     "Reference": "spec.reference",
+    "Removed": "api.removing",
     "Session": "api.session",
+    "Tagged": "api.tagging",
     "Transferred": "api.transfer",
+    "attach": "api.attaching",
     "blob": "api.raw",
     "check": "api.check",
     "config": "api.raw",
@@ -130,6 +149,12 @@ _HOMES = {
     "manifest": "api.raw",
     "pack": "api.pack",
     "push": "api.transfer",
+    "referrers": "api.attaching",
+    "remove": "api.removing",
+    "repositories": "api.listing",
+    "tag": "api.tagging",
+    "tags": "api.listing",
+    "tree": "api.tree",
 }
 
 

@@ -28,8 +28,11 @@ from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest
-from ocibuild.store.base import Roots, Source, fetch
+from ocibuild.store import names
+from ocibuild.store.archive import ArchiveReader
+from ocibuild.store.base import Source, fetch
 from ocibuild.store.graph import node
+from ocibuild.store.layout import LayoutStore
 
 Document = dict[str, Any]
 
@@ -63,14 +66,17 @@ def inspect(
         return file_document(artifact.inspect(what, allow_dynamic=True))
     place = places.parse(what)
     store = (session or Session()).begin().source(place)
-    if place.reference is None and not place.name and isinstance(store, Roots):
+    if isinstance(store, LayoutStore | ArchiveReader) and not place.name and len(_images(store)) != 1:
         roots = list(store.roots())
-        if len({root.digest for _, root in roots}) != 1:
-            return {"kind": "layout", "place": store.place, "images": [_root(name, root) for name, root in roots]}
+        return {"kind": "layout", "place": store.place, "images": [_root(name, root) for name, root in roots]}
     root = store.resolve(place.reference.target if place.reference is not None else place.name)
     if platform is not None:
         root, _ = pick(store, root, platform)
     return {"place": store.place, **_image(store, root, contents)}
+
+
+def _images(store: LayoutStore | ArchiveReader) -> set[Digest]:
+    return {root.digest for _, root in names.images(store)}
 
 
 def _root(name: str | None, root: Descriptor) -> Document:

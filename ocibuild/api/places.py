@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from ocibuild.errors import UsageError
+from ocibuild.errors import StoreError, UsageError
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.reference import Reference
 from ocibuild.store.archive import ArchiveReader, ArchiveWriter
@@ -43,16 +43,17 @@ class Place:
         return f"{self.transport}:{self.path}" + (f"{separator}{self.name}" if self.name else "")
 
 
-def parse(text: str, *, writing: bool = False) -> Place:
+def parse(text: str, *, writing: bool = False, default_tag: str | None = "latest") -> Place:
     """Read a place. For `writing`, `FILE.tar` and `-` are archives and a name ending in `.oci` or `/` a layout.
 
+    `default_tag` is for registry references that name neither tag nor digest.
     Raises UsageError (`reference-invalid`, `digest-invalid`).
     """
     for transport in _TRANSPORTS:
         if text.startswith(f"{transport}:"):
             rest = text[len(transport) + 1 :]
             if transport == "docker":
-                return Place("docker", reference=Reference.parse(rest.removeprefix("//")))
+                return Place("docker", reference=Reference.parse(rest.removeprefix("//"), default_tag=default_tag))
             return _local(transport, rest)
     path, at, digest = text.partition("@")
     if os.path.isdir(path):
@@ -63,7 +64,7 @@ def parse(text: str, *, writing: bool = False) -> Place:
         return Place("oci-archive", text)
     if writing and not at and (text.endswith((".oci", "/")) or text.startswith((".", "/"))):
         return Place("oci", text)
-    return Place("docker", reference=Reference.parse(text))
+    return Place("docker", reference=Reference.parse(text, default_tag=default_tag))
 
 
 def _local(transport: Transport, rest: str) -> Place:
@@ -94,6 +95,17 @@ def target(place: Place, out: BinaryIO | None = None) -> Target:
     if place.path == "-" and out is None:
         raise UsageError("- is the standard output, and there is none here", code="usage", hint="pass a stream as out=")
     return ArchiveWriter(place.path, _archive(place), out if place.path == "-" else None)
+
+
+def changing(place: Place) -> LayoutStore:
+    """The layout at a place, to be changed where it is. Raises StoreError (`store-read-only`) for an archive."""
+    if place.transport != "oci":
+        raise StoreError(
+            f"{place} is an archive, and archives are not changed where they are",
+            code="store-read-only",
+            hint="ocibuild copy it into a layout (oci:DIR), change that, and save it again",
+        )
+    return LayoutStore(Path(place.path))
 
 
 def _archive(place: Place) -> Literal["oci-archive", "docker-archive"]:

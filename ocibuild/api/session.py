@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ocibuild.registry.settings import Credential
     from ocibuild.registry.store import RegistryStore
     from ocibuild.spec.reference import Reference
+    from ocibuild.store.layout import LayoutStore
 
 
 def _silent(event: Event) -> None:
@@ -74,6 +75,10 @@ class Session:
     def source(self, place: Place) -> Source:
         """Open any place for reading."""
         return self.registry(place.reference) if place.reference is not None else places.source(place)
+
+    def changing(self, place: Place) -> RegistryStore | LayoutStore:
+        """Open a place to change what is there. Raises StoreError (`store-read-only`) for an archive."""
+        return self.registry(place.reference) if place.reference is not None else places.changing(place)
 
     def found(self, place: Place) -> tuple[Source, Descriptor]:
         """The store and the descriptor a place stands for. Raises NotFoundError, NetworkError, AuthorizationError."""

@@ -25,35 +25,44 @@ class Transferred:
     copied: Copied
 
 
-def copy(source: str, destination: str, *, session: Session | None = None, out: BinaryIO | None = None) -> Transferred:
-    """Copy an image, byte for byte, between any two places.
+def copy(
+    source: str,
+    destination: str,
+    *,
+    referrers: bool = False,
+    session: Session | None = None,
+    out: BinaryIO | None = None,
+) -> Transferred:
+    """Copy an image, byte for byte, between any two places; with `referrers`, what is attached to it as well.
 
     Raises UsageError for a place that cannot be read, NotFoundError, and what stores and registries raise.
     """
     session = (session or Session()).begin()
-    return _copy(places.parse(source), places.parse(destination, writing=True), session, out)
+    return _copy(places.parse(source), places.parse(destination, writing=True), session, out, referrers)
 
 
-def push(source: str, *references: str, session: Session | None = None) -> tuple[Transferred, ...]:
-    """Copy a local image to registry references. Raises UsageError where there is none."""
+def push(
+    source: str, *references: str, referrers: bool = False, session: Session | None = None
+) -> tuple[Transferred, ...]:
+    """Copy a local image to registry references, with `referrers` what is attached to it as well. Raises UsageError where there is none."""
     session = (session or Session()).begin()
     if not references:
         raise UsageError("push needs to know where", code="usage", hint="ocibuild push SOURCE REGISTRY/NAME:TAG")
     where = [places.parse(text if text.startswith("docker:") else f"docker://{text}") for text in references]
-    return tuple(_copy(places.parse(source), place, session, None) for place in where)
+    return tuple(_copy(places.parse(source), place, session, None, referrers) for place in where)
 
 
-def _copy(source: Place, destination: Place, session: Session, out: BinaryIO | None) -> Transferred:
+def _copy(source: Place, destination: Place, session: Session, out: BinaryIO | None, referrers: bool) -> Transferred:
     store, root = session.found(source)
     names = _names(destination)
     with session.flow() as flow:
         if destination.reference is not None:
             with session.registry(destination.reference) as registry:
-                copied = copying.copy(store, root.bare, registry, names=names, flow=flow)
+                copied = copying.copy(store, root.bare, registry, names=names, referrers=referrers, flow=flow)
             return Transferred(root, f"{destination.reference.name}@{root.digest}", copied)
         root = _named(root, source, destination)
         with places.target(destination, out) as target:
-            copied = copying.copy(store, root, target, names=names, flow=flow)
+            copied = copying.copy(store, root, target, names=names, referrers=referrers, flow=flow)
     where = f"{destination.transport}:{destination.path}"
     return Transferred(root, str(root.digest) if destination.path == "-" else f"{where}@{root.digest}", copied)
 

@@ -30,6 +30,13 @@ _VERBS = {
     "login": "Log in to a registry.",
     "logout": "Log out of a registry.",
     "auth": "Explain which login a registry is shown.",
+    "tags": "List the tags of a repository.",
+    "repos": "List the repositories of a registry.",
+    "tag": "Give an image more tags where it is.",
+    "rm": "Remove a tag, or a manifest.",
+    "tree": "Show what an image is made of, and what is attached.",
+    "referrers": "List what is attached to an image.",
+    "attach": "Attach files to an image.",
 }
 _RAW = {"manifest", "config", "blob", "digest"}
 

@@ -21,6 +21,12 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(command)
 
 
+def referrers_option(command: Command) -> Command:
+    """`--referrers`."""
+    option = click.option("--referrers", is_flag=True, help="Take along what is attached to it, and what to that.")
+    return option(command)
+
+
 def registry_options(command: Command) -> Command:
     """How to reach a registry."""
     options = (

@@ -9,7 +9,7 @@ import click
 
 from ocibuild.api import places, transfer
 from ocibuild.cli import output as show
-from ocibuild.cli.common import json_option, registry_options, session
+from ocibuild.cli.common import json_option, referrers_option, registry_options, session
 
 
 def report(done: tuple[transfer.Transferred, ...], *, as_json: bool, quiet: bool) -> None:
@@ -22,6 +22,7 @@ def report(done: tuple[transfer.Transferred, ...], *, as_json: bool, quiet: bool
             show.note(
                 f"copied {show.size(one.copied.bytes_written)} in {len(one.copied.written)}, "
                 f"{len(one.copied.existed)} already there, {len(one.copied.mounted)} mounted"
+                + (f", {len(one.copied.referrers)} referrers" if one.copied.referrers else "")
             )
         show.result(one.reference)
 
@@ -34,6 +35,7 @@ def _document(done: transfer.Transferred) -> dict[str, Any]:
         "written": len(done.copied.written),
         "existed": len(done.copied.existed),
         "mounted": len(done.copied.mounted),
+        "referrers": [entry.to_json() for entry in done.copied.referrers],
     }
 
 
@@ -46,9 +48,10 @@ def host_of(text: str, *, writing: bool = False) -> str | None:
 @click.command("copy", short_help="Copy an image between any two places.")
 @click.argument("source")
 @click.argument("destination")
+@referrers_option
 @registry_options
 @json_option
-def copy_command(source: str, destination: str, as_json: bool, quiet: bool, **reach: Any) -> None:
+def copy_command(source: str, destination: str, referrers: bool, as_json: bool, quiet: bool, **reach: Any) -> None:
     """Copy an image, byte for byte.
 
     Places are oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, docker://REFERENCE; without a prefix an existing
@@ -57,6 +60,7 @@ def copy_command(source: str, destination: str, as_json: bool, quiet: bool, **re
     to_stdout = places.parse(destination, writing=True).path == "-"
     host = host_of(destination, writing=True) or host_of(source)
     with session(host, quiet=quiet, **reach) as current:
-        done = transfer.copy(source, destination, session=current, out=sys.stdout.buffer if to_stdout else None)
+        out = sys.stdout.buffer if to_stdout else None
+        done = transfer.copy(source, destination, referrers=referrers, session=current, out=out)
     if not to_stdout:
         report((done,), as_json=as_json, quiet=quiet)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ocibuild.api import transfer
-from ocibuild.cli.common import json_option, registry_options, session
+from ocibuild.cli.common import json_option, referrers_option, registry_options, session
 from ocibuild.cli.copy import host_of, report
 
 
@@ -17,11 +17,13 @@ from ocibuild.cli.copy import host_of, report
 @click.option(
     "-o", "--output", required=True, metavar="PLACE", help="FILE.tar, docker-archive:FILE, oci:DIR, or - for stdout."
 )
+@referrers_option
 @registry_options
 @json_option
-def save_command(source: str, output: str, as_json: bool, quiet: bool, **reach: Any) -> None:
+def save_command(source: str, output: str, referrers: bool, as_json: bool, quiet: bool, **reach: Any) -> None:
     """Write an image from anywhere into a local archive or layout."""
     with session(host_of(source), quiet=quiet, **reach) as current:
-        done = transfer.copy(source, output, session=current, out=sys.stdout.buffer if output == "-" else None)
+        out = sys.stdout.buffer if output == "-" else None
+        done = transfer.copy(source, output, referrers=referrers, session=current, out=out)
     if output != "-":
         report((done,), as_json=as_json, quiet=quiet)

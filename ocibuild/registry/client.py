@@ -23,7 +23,7 @@ from ocibuild.content import atomic
 from ocibuild.content.blob import BLOCK, Blob, File
 from ocibuild.content.flow import Flow
 from ocibuild.errors import ContentError
-from ocibuild.registry import download, files, problem, upload
+from ocibuild.registry import download, files, problem, referrers, upload
 from ocibuild.registry.container import named
 from ocibuild.registry.limits import Limits
 from ocibuild.registry.seam import Seam
@@ -83,9 +83,11 @@ class Client(Seam):
         place = self.get_container(container)
         data = manifest if isinstance(manifest, bytes) else jsonform.dump(manifest)
         descriptor = Descriptor.of(media_type or _media_type(jsonform.load(data, "manifest")), data)
-        if place.digest and (found := _hashed(data, place.digest)) != place.digest:
-            raise ContentError(f"the manifest for {place} is {found}", code="digest-mismatch")
-        upload.manifest(self._to(place), place.api_prefix, named(place), descriptor, data, self.watch)
+        if place.digest and (hashed := _hashed(data, place.digest)) != place.digest:
+            raise ContentError(f"the manifest for {place} is {hashed}", code="digest-mismatch")
+        noted = upload.manifest(self._to(place), place.api_prefix, named(place), descriptor, data, self.watch)
+        if found := referrers.unlisted(descriptor, data, noted):
+            referrers.settle(self._to(place), place.api_prefix, [found], self.watch)
         return _answered(201, {"Docker-Content-Digest": place.digest or descriptor.digest})
 
     def get_manifest(

@@ -25,6 +25,8 @@ from ocibuild.registry.origin import Origin, public
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 _QUERY = re.compile(r"(https?://[^\s\"'?#]+)[?#][^\s\"']*")
 _USER = re.compile(r"://[^\s/@]+@")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?)")
+_IMMUTABLE = re.compile(r"immutable|cannot be overwritten|does not allow updating", re.IGNORECASE)
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -50,7 +52,7 @@ _CODES = {
 
 def clean(text: str, limit: int = 400) -> str:
     """A stranger's text, fit for a terminal, without signed queries and passwords in URLs."""
-    text = _USER.sub("://", _CONTROL.sub(" ", text))
+    text = _USER.sub("://", _CONTROL.sub(" ", _ANSI.sub("", text)))
     return _QUERY.sub(r"\1", text).strip()[:limit]
 
 
@@ -74,6 +76,9 @@ def refusal(response: Response, doing: str) -> OcibuildError:
     host = Origin.of(response.url).netloc
     said = "; ".join(f"{code}: {text}" if text else code for code, text in errors) or _plain(response)
     message = f"{host} refused {doing}: {status} {said}".rstrip()
+    if status in (400, 403, 405, 409, 412) and _IMMUTABLE.search(said):
+        # Amazon says it with 400, Harbor with 412, others otherwise.
+        return RegistryError(message, code="tag-immutable", hint="push under a new tag, or by digest")
     if status in (401, 403):
         code = "unauthorized" if status == 401 else "forbidden"
         return AuthorizationError(message, code=code, hint=f"log in to {host} with an account that may do this")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from io import BytesIO
@@ -27,6 +28,7 @@ from ocibuild.store.base import Pushed, Source
 
 if TYPE_CHECKING:
     from ocibuild.registry.client import Client
+    from ocibuild.registry.referrers import Unlisted
     from ocibuild.registry.session import Upload
     from ocibuild.registry.transport import Transport, Watch
 
@@ -56,6 +58,7 @@ class RegistryStore:
         self._flights: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)
         self._manifests: dict[Digest, bytes] = {}
         self._uploads: dict[Digest, Upload] = {}
+        self._unlisted: list[Unlisted] = []
 
     @property
     def place(self) -> str:
@@ -132,9 +135,11 @@ class RegistryStore:
             opened = self._uploads.pop(descriptor.digest, None)
             if download.exists(self._transport, self.repository, descriptor, watch):
                 self._note(descriptor)
+                self._refers(descriptor, data, existed=True)
                 return Pushed.EXISTED
             if is_node:
-                upload.manifest(self._transport, self.repository, descriptor.digest, descriptor, data, watch)
+                noted = upload.manifest(self._transport, self.repository, descriptor.digest, descriptor, data, watch)
+                self._refers(descriptor, data, noted)
                 flow.observe(Event("start", descriptor))
                 flow.observe(Event("advance", descriptor, descriptor.size))
             else:
@@ -163,7 +168,20 @@ class RegistryStore:
         data = self._manifests.get(descriptor.digest)
         if data is None:
             data = download.manifest(self._transport, self.repository, descriptor.digest, self._watch)[1]
-        upload.manifest(self._transport, self.repository, name, descriptor, data, self._watch)
+        try:
+            upload.manifest(self._transport, self.repository, name, descriptor, data, self._watch)
+        except RegistryError as error:
+            if error.code != "tag-immutable":
+                raise
+            self._immutable(descriptor, name, error)
+
+    def _immutable(self, descriptor: Descriptor, name: str, error: RegistryError) -> None:
+        from ocibuild.registry import download
+
+        there, _ = download.manifest(self._transport, self.repository, name, self._watch)
+        if there.digest != descriptor.digest:
+            message = f"{self.place}:{name} is immutable and stays {there.digest}: {error.message}"
+            raise RegistryError(message, code=error.code, hint=error.hint) from error
 
     def mount(self, descriptor: Descriptor, source: Source) -> bool:
         """Take a blob over from another repository of this registry. False when it must be pushed."""
@@ -190,6 +208,47 @@ class RegistryStore:
             found = self._whereabouts.find(self.reference.registry, descriptor.digest)
         return None if found == self.repository else found
 
+    def _refers(self, descriptor: Descriptor, data: bytes, noted: str = "", *, existed: bool = False) -> None:
+        """Remember a manifest that has a subject, unless the registry has `noted` it: leaving the store lists it."""
+        from ocibuild.registry import referrers
+
+        found = referrers.unlisted(descriptor, data, noted, existed=existed)
+        if found is not None:
+            with self._lock:
+                self._unlisted.append(found)
+
+    # Management
+
+    def tags(self) -> Iterator[str]:
+        """The repository's tags, in the registry's order. Raises RegistryError (`list-endless`) for pages without end."""
+        from ocibuild.registry import listing
+
+        return listing.tags(self._transport, self.repository, self._watch)
+
+    def repositories(self) -> Iterator[str]:
+        """The registry's repositories, as far as it shows them."""
+        from ocibuild.registry import listing
+
+        return listing.repositories(self._transport, self._watch)
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """See Referrers. By the registry's API, or the list under a tag. Raises RegistryError (`referrers-tag-taken`)."""
+        from ocibuild.registry import referrers
+
+        return referrers.listed(self._transport, self.repository, subject.digest, artifact_type, self._watch)
+
+    def untag(self, name: str) -> None:
+        """See Untags. Raises RegistryError (`tag-delete-unsupported`) where the manifest would have to go as well."""
+        from ocibuild.registry import deletion
+
+        deletion.tag(self._transport, self.repository, name, self._watch)
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """See Deletes. Raises RegistryError (`delete-disabled`)."""
+        from ocibuild.registry import deletion
+
+        deletion.manifest(self._transport, self.repository, descriptor, self._watch)
+
     def __enter__(self) -> Self:
         return self
 
@@ -197,8 +256,15 @@ class RegistryStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         # Blobs that were sent stay: without a tag nobody sees them, and the next push finds them there.
-        if "client" in self.__dict__:
-            self.client.close()
+        try:
+            if kind is None and self._unlisted:
+                from ocibuild.registry import referrers
+
+                referrers.settle(self._transport, self.repository, self._unlisted, self._watch)
+        finally:
+            self._unlisted.clear()
+            if "client" in self.__dict__:
+                self.client.close()
 
     def _keep(self, descriptor: Descriptor, data: bytes) -> None:
         with self._lock:

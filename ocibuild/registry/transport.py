@@ -51,7 +51,7 @@ class Call:
     """What is asked. `limit` is the largest answer read whole, in bytes; with `stream` the body is left to the caller.
 
     `scopes` stands in where the address does not tell which rights are needed. `reply` is how many seconds the answer may
-    take. `once` leaves trying again to the caller.
+    take. `once` leaves trying again to the caller. `follow` False makes a redirect an answer like any other.
     """
 
     method: str
@@ -63,6 +63,7 @@ class Call:
     scopes: Scopes = frozenset()
     reply: float | None = None
     once: bool = False
+    follow: bool = True
 
 
 @dataclass(frozen=True)
@@ -262,7 +263,7 @@ def harden(session: Session, settings: Settings) -> None:
 
 def _follows(call: Call, response: Response) -> bool:
     # A body goes elsewhere only where the answer says that the method stays.
-    return call.method in ("GET", "HEAD") or response.status_code in (307, 308)
+    return call.follow and (call.method in ("GET", "HEAD") or response.status_code in (307, 308))
 
 
 def _read(response: Response, limit: int, pace: Pace) -> None:

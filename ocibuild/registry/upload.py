@@ -206,8 +206,11 @@ class _Sending:
 
 def manifest(
     transport: Transport, repository: str, name: str, descriptor: Descriptor, data: bytes, watch: Watch
-) -> None:
-    """Store a manifest's bytes under a tag or its digest. Raises RegistryError, AuthorizationError, ContentError."""
+) -> str:
+    """Store a manifest's bytes under a tag or its digest. Raises RegistryError, AuthorizationError, ContentError.
+
+    Gives the subject that the registry has noted for it (OCI-Subject), "" from one that keeps no account of referrers.
+    """
     url = download.url(transport, repository, "manifests", name)
     response = transport.send(Call("PUT", url, {"Content-Type": descriptor.media_type}, data), watch)
     if response.status_code not in (200, 201, 202):
@@ -216,6 +219,7 @@ def manifest(
             doing += f" of {len(data)} bytes"
         raise problem.refusal(response, doing)
     _confirmed(response, descriptor.digest)
+    return response.headers.get("OCI-Subject", "").strip()
 
 
 def _confirmed(response: Response, digest: Digest) -> None:

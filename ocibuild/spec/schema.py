@@ -1,7 +1,7 @@
 """The published JSON Schemas (draft 2020-12), and validation against them.
 
 OCI's documents (`descriptor`, `manifest`, `index`, `config`, `layout`) and our own (`ocibuild`: the config file;
-`inspect`, `check`: what these verbs print with --json). They ship with the package; nothing is fetched.
+`inspect`, `check`, `tree`: what these verbs print with --json). They ship with the package; nothing is fetched.
 """
 
 from __future__ import annotations

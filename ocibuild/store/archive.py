@@ -28,7 +28,7 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest, parse
 from ocibuild.store import names
 from ocibuild.store.base import Pushed, Sink, Source, fetch
-from ocibuild.store.graph import node, walk
+from ocibuild.store.graph import node, referring, walk
 from ocibuild.store.layout import LayoutStore
 
 Kind = Literal["oci-archive", "docker-archive"]
@@ -128,17 +128,21 @@ def write_archive(source: LayoutStore, kind: Kind, out: _Out) -> None:
                 out.write(piece)
 
 
-def _docker_manifest(source: Source, roots: Sequence[tuple[str | None, Descriptor]], *, required: bool) -> bytes | None:
+def _docker_manifest(
+    source: LayoutStore, roots: Sequence[tuple[str | None, Descriptor]], *, required: bool
+) -> bytes | None:
     """manifest.json, for one image whose layers are all tars; None where docker's classic loader could not read it."""
     reason = "it holds several images"
-    if len({root.digest for _, root in roots}) == 1:
-        manifest = node(source, roots[0][1])
+    # What is attached to the image is no image that docker could load.
+    images = {root.digest: root for _, root in names.images(source)}
+    if len(images) == 1:
+        manifest = node(source, *images.values())
         reason = _not_loadable(source, manifest)
         if not reason and isinstance(manifest, Manifest):
             tags = [
                 root.annotations[annotation.CONTAINERD_NAME]
                 for _, root in roots
-                if annotation.CONTAINERD_NAME in root.annotations
+                if annotation.CONTAINERD_NAME in root.annotations and root.digest in images
             ]
             return jsonform.dump(
                 [
@@ -207,6 +211,10 @@ class ArchiveReader:
     def resolve(self, name: str) -> Descriptor:
         """See Source."""
         return names.find(self, name)
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """See Referrers."""
+        return referring(self, self._index.manifests, subject, artifact_type)
 
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""

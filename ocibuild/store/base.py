@@ -4,7 +4,7 @@ that `copy` asks for with isinstance.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from types import TracebackType
@@ -92,6 +92,30 @@ class Roots(Protocol):
 
     def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
         """Names and descriptors in the store's order; None names an untagged root."""
+
+
+@runtime_checkable
+class Referrers(Protocol):
+    """Power of a source: find what was attached to a manifest."""
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """Manifests whose `subject` this is, with their artifact types and annotations; of one type where given."""
+
+
+@runtime_checkable
+class Untags(Protocol):
+    """Power of a target: take a name away."""
+
+    def untag(self, name: str) -> None:
+        """The name goes; what it stood for stays. Raises NotFoundError where there is no such name."""
+
+
+@runtime_checkable
+class Deletes(Protocol):
+    """Power of a target: take a manifest away."""
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """The manifest goes, with every name it has. Raises NotFoundError where it is not there."""
 
 
 def fetch(source: Source, descriptor: Descriptor, limit: int = jsonform.MAX_DOCUMENT) -> bytes:

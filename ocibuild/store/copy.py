@@ -14,16 +14,19 @@ from typing import BinaryIO
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Event, Flow
-from ocibuild.errors import Cancelled, ContentError, RegistryError
+from ocibuild.errors import Cancelled, ContentError, NotFoundError, RegistryError
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
-from ocibuild.store.base import Mounts, Pushed, Source, Target
+from ocibuild.store.base import Mounts, Pushed, Referrers, Source, Target
 from ocibuild.store.graph import successors, walk
 
 _POLL = 0.1
 _LARGE = 1024 * 1024
 _LARGE_LANE, _SMALL_LANE = 4, 12
 """How many blobs of a size move at a time: large ones share a line's width, small ones wait for answers."""
+
+MAX_REFERRERS = 1000
+"""How many manifests that refer to one graph, directly or not, are followed."""
 
 
 @dataclass
@@ -34,6 +37,7 @@ class Copied:
     written: list[Descriptor] = field(default_factory=list)
     existed: list[Descriptor] = field(default_factory=list)
     mounted: list[Descriptor] = field(default_factory=list)
+    referrers: list[Descriptor] = field(default_factory=list)
 
     @property
     def bytes_written(self) -> int:
@@ -61,8 +65,19 @@ class _Stored:
         return self.source.open(self.descriptor, offset)
 
 
-def copy(source: Source, root: Descriptor, target: Target, *, names: Sequence[str | None] = (), flow: Flow) -> Copied:
+def copy(
+    source: Source,
+    root: Descriptor,
+    target: Target,
+    *,
+    names: Sequence[str | None] = (),
+    referrers: bool = False,
+    flow: Flow,
+) -> Copied:
     """Copy the graph below `root` and give it `names` in the target (none: an untagged root).
+
+    With `referrers`, what is attached to any manifest of the graph comes along as untagged roots, and what is attached
+    to that; raises ContentError (`too-many-referrers`) beyond MAX_REFERRERS of them.
 
     The target is an entered context manager: the caller commits. Raises what the stores raise; the first failure calls
     its siblings off and is the one that is reported.
@@ -76,9 +91,45 @@ def copy(source: Source, root: Descriptor, target: Target, *, names: Sequence[st
     for descriptor in order:
         if mediatype.is_node(descriptor.media_type):
             copied.add(descriptor, _node(source, target, descriptor, flow))
+    if referrers:
+        _attached(source, order, target, copied, flow)
     for name in names or (None,):
         target.tag(root, name)
     return copied
+
+
+def _attached(source: Source, order: Iterable[Descriptor], target: Target, copied: Copied, flow: Flow) -> None:
+    """Follow subjects backwards, until nothing new is found."""
+    pending = [descriptor for descriptor in order if mediatype.is_node(descriptor.media_type)]
+    seen, count = {descriptor.digest for descriptor in pending}, 0
+    while pending and isinstance(source, Referrers):
+        for entry in source.referrers(pending.pop(0)):
+            if entry.digest in seen:
+                continue
+            count += 1
+            if count > MAX_REFERRERS:
+                raise ContentError(
+                    f"more than {MAX_REFERRERS} manifests refer to {copied.root.digest}", code="too-many-referrers"
+                )
+            below = _listed(source, entry, flow)
+            seen |= {entry.digest, *(each.digest for each in below)}
+            if not below:
+                continue
+            moved = copy(source, entry.bare, target, flow=flow)
+            for mine, its in ((copied.written, moved.written), (copied.existed, moved.existed)):
+                mine += its
+            copied.mounted += moved.mounted
+            copied.referrers.append(entry)
+            pending += [each for each in below if mediatype.is_node(each.media_type)]
+
+
+def _listed(source: Source, entry: Descriptor, flow: Flow) -> Sequence[Descriptor]:
+    """What a referrer is made of; nothing where a list names one that is gone."""
+    try:
+        return list(walk(source, entry.bare))
+    except NotFoundError as error:
+        flow.observe(Event("note", entry, text=f"passed over a referrer that is listed and gone: {error.message}"))
+        return ()
 
 
 def _all(flow: Flow, copied: Copied, source: Source, target: Target, leaves: Iterable[Descriptor]) -> None:

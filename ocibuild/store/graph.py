@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from ocibuild.errors import ContentError
+from ocibuild.errors import ContentError, NotFoundError
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest, parse
@@ -44,3 +45,39 @@ def _walk(source: Source, descriptor: Descriptor, seen: set[str], depth: int) ->
     for child in successors(source, descriptor):
         yield from _walk(source, child, seen, depth + 1)
     yield descriptor
+
+
+def nodes(source: Source, roots: Iterable[Descriptor]) -> Iterator[tuple[Descriptor, Manifest | Index]]:
+    """Every manifest and index below the roots, once each, parents first. What the store lacks is passed over."""
+    pending, seen = list(roots), set()
+    while pending:
+        descriptor = pending.pop(0)
+        if descriptor.digest in seen or not mediatype.is_node(descriptor.media_type):
+            continue
+        seen.add(descriptor.digest)
+        try:
+            document = node(source, descriptor)
+        except NotFoundError:
+            continue  # an index may list more than was copied
+        yield descriptor, document
+        pending += document.children
+
+
+def referring(
+    source: Source, roots: Iterable[Descriptor], subject: Descriptor, artifact_type: str | None = None
+) -> tuple[Descriptor, ...]:
+    """What below the roots has `subject` as its subject; of one artifact type where that is given."""
+    found = (
+        referrer(descriptor, document) for descriptor, document in nodes(source, roots) if _is_on(document, subject)
+    )
+    return tuple(entry for entry in found if artifact_type in (None, entry.artifact_type))
+
+
+def referrer(descriptor: Descriptor, document: Manifest | Index) -> Descriptor:
+    """A manifest's descriptor as lists of referrers have it. distribution-spec "Listing Referrers"."""
+    kind = document.kind if isinstance(document, Manifest) else document.artifact_type
+    return replace(descriptor.bare, annotations=dict(document.annotations), artifact_type=kind)
+
+
+def _is_on(document: Manifest | Index, subject: Descriptor) -> bool:
+    return document.subject is not None and document.subject.digest == subject.digest

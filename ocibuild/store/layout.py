@@ -8,7 +8,7 @@ names are no part of it. A folder without index.json is no layout yet.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, parse
 from ocibuild.store import names
 from ocibuild.store.base import Pushed
+from ocibuild.store.graph import nodes, referring
 
 _INDEX_LIMIT = 64 * 1024 * 1024
 _ATTEMPTS = 100
@@ -39,6 +40,8 @@ class LayoutStore:
         self.place = f"oci:{path}"
         self._lock = atomic.FolderLock(self.path / layout.BLOBS)
         self._tags: list[tuple[str | None, Descriptor]] = []
+        self._untagged: list[str] = []
+        self._deleted: dict[Digest, set[Digest]] = {}
         self._written: list[Path] = []
         self._made: list[Path] = []
         self._before: bytes | None = None
@@ -82,6 +85,10 @@ class LayoutStore:
         """See Source: a tag, a full reference, a digest, or nothing where there is one root only."""
         return names.find(self, name)
 
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """See Referrers."""
+        return referring(self, self.index().manifests, subject, artifact_type)
+
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""
         try:
@@ -115,6 +122,7 @@ class LayoutStore:
 
     def __enter__(self) -> Self:
         self._tags, self._written, self._made = [], [], []
+        self._untagged, self._deleted = [], {}
         if self.path.exists() and not self.path.is_dir():
             raise StoreError(
                 f"{self.path} is a file, not a folder", code="not-a-layout", hint="choose another place with -o"
@@ -201,6 +209,33 @@ class LayoutStore:
         """See Target. index.json says so when the `with` is left."""
         self._tags.append((name, descriptor))
 
+    def untag(self, name: str) -> None:
+        """See Untags. index.json says so when the `with` is left."""
+        if not any(_is_called(entry, name) for entry in self.index().manifests):
+            raise NotFoundError(f"{self.place} has no tag {name!r}")
+        self._untagged.append(name)
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """See Deletes. Its blobs go too when the `with` is left, as far as nothing else needs them.
+
+        Raises StoreError (`manifest-in-use`) for one that stands in an index of this layout.
+        """
+        roots = self.index().manifests
+        for parent, document in nodes(self, [root for root in roots if root.digest != descriptor.digest]):
+            if any(child.digest == descriptor.digest for child in document.children):
+                raise StoreError(
+                    f"{descriptor.digest} stands in the index {parent.digest} of {self.place}",
+                    code="manifest-in-use",
+                    hint="remove that index first",
+                )
+        if all(root.digest != descriptor.digest for root in roots):
+            raise NotFoundError(f"{self.place} has no image {descriptor.digest}")
+        self._deleted[descriptor.digest] = self._needed([descriptor])
+
+    def _needed(self, roots: Sequence[Descriptor]) -> set[Digest]:
+        below = {child.digest for _, document in nodes(self, roots) for child in document.children}
+        return below | {root.digest for root in roots}
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -228,11 +263,24 @@ class LayoutStore:
             entries = list(before.manifests)
             for name, descriptor in self._tags:
                 entries = _merged(entries, descriptor, name)
+            for name in self._untagged:
+                entries = _without(entries, name)
+            entries = [entry for entry in entries if entry.digest not in self._deleted]
             merged = replace(before, manifests=tuple(entries)).to_bytes()
             if merged != data:
                 atomic.write(self.path / layout.INDEX_FILE, merged)
         finally:
             guard.release()
+        if self._deleted:
+            self._collect()
+
+    def _collect(self) -> None:
+        # Only what the deleted manifests needed, nothing else needs now, and no writer can be about to rely on.
+        with suppress(OSError, StoreError, ContentError):
+            if not self._lock.acquire("exclusive", wait=False):
+                return
+            for digest in set().union(*self._deleted.values()) - self._needed(self.index().manifests):
+                self._file(digest).unlink(missing_ok=True)
 
     def _roll_back(self) -> None:
         # What this writer brought goes again, if nobody can have come to rely on it: no other writer is in the
@@ -299,3 +347,18 @@ def _replaced(old: Descriptor, new: Descriptor) -> bool:
         new.annotations[name],
         new.annotations.get(full),
     )
+
+
+def _is_called(entry: Descriptor, name: str) -> bool:
+    return name in (entry.annotations.get(annotation.REF_NAME), entry.annotations.get(annotation.CONTAINERD_NAME))
+
+
+def _without(entries: list[Descriptor], name: str) -> list[Descriptor]:
+    """Entries without that name; what loses its last name stays as an untagged root."""
+    kept = [entry for entry in entries if not _is_called(entry, name)]
+    for entry in entries:
+        if _is_called(entry, name) and all(other.digest != entry.digest for other in kept):
+            names_of = (annotation.REF_NAME, annotation.CONTAINERD_NAME)
+            others = {key: value for key, value in entry.annotations.items() if key not in names_of}
+            kept.append(replace(entry, annotations=others))
+    return kept

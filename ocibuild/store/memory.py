@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -17,6 +17,7 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.store import names
 from ocibuild.store.base import Pushed
+from ocibuild.store.graph import referring
 
 
 class MemoryStore:
@@ -72,6 +73,29 @@ class MemoryStore:
         with self._lock:
             self._names = [(known, d) for known, d in self._names if known != name or name is None]
             self._names.append((name, descriptor))
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """See Referrers."""
+        return referring(self, [root for _, root in self.roots()], subject, artifact_type)
+
+    def untag(self, name: str) -> None:
+        """See Untags."""
+        with self._lock:
+            found = [d for known, d in self._names if known == name]
+            if not found:
+                raise NotFoundError(f"{self.place} has no tag {name!r}")
+            self._names = [(known, d) for known, d in self._names if known != name]
+            self._names += [(None, d) for d in found if all(d.digest != other.digest for _, other in self._names)]
+
+    def delete(self, descriptor: Descriptor) -> None:
+        """See Deletes."""
+        with self._lock:
+            kept = [(known, d) for known, d in self._names if d.digest != descriptor.digest]
+            if len(kept) == len(self._names):
+                raise NotFoundError(f"{self.place} has no image {descriptor.digest}")
+            self._names = kept
+            self.blobs.pop(descriptor.digest, None)
+            self.sizes.pop(descriptor.digest, None)
 
     def keep(self, digest: Digest, data: bytes | bytearray, size: int) -> Pushed:
         """Take content in; what is beyond the limit is only remembered by its size."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from ocibuild.errors import NotFoundError
-from ocibuild.spec import annotation
+from ocibuild.errors import ContentError, NotFoundError
+from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.store.base import Roots, Source
-from ocibuild.store.graph import walk
+from ocibuild.store.graph import node, walk
 
 _LISTED = 8
 
@@ -25,8 +25,10 @@ def find(store: Listed, name: str) -> Descriptor:
     Raises NotFoundError: `not-found`, and `ambiguous` where `name` is empty and the store holds several images.
     """
     roots = list(store.roots())
-    if not name and len({root.digest for _, root in roots}) == 1:
-        return roots[-1][1]
+    if not name:
+        images_only = images(store)
+        if len({root.digest for _, root in images_only}) == 1:
+            return images_only[-1][1]
     named = [root for tag, root in roots if name and name in _called(tag, root)]
     if named:
         return named[-1]
@@ -37,6 +39,21 @@ def find(store: Listed, name: str) -> Descriptor:
                 if descriptor.digest == digest:
                     return descriptor
     raise _unresolved(store.place, name, roots)
+
+
+def images(store: Listed) -> list[tuple[str | None, Descriptor]]:
+    """The roots without the untagged ones that are attached to something, unless there is nothing else."""
+    roots = list(store.roots())
+    if len({root.digest for _, root in roots}) < 2:
+        return roots
+    return [(name, root) for name, root in roots if name is not None or not _is_attached(store, root)] or roots
+
+
+def _is_attached(store: Source, root: Descriptor) -> bool:
+    try:
+        return mediatype.is_node(root.media_type) and node(store, root).subject is not None
+    except (ContentError, NotFoundError):
+        return False  # a damaged image among others is found out when it is used
 
 
 def _called(tag: str | None, root: Descriptor) -> tuple[str | None, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import BinaryIO
 
 from ocibuild.errors import NotFoundError
 from ocibuild.spec.descriptor import Descriptor
-from ocibuild.store.base import Source
+from ocibuild.store.base import Referrers, Source
 
 
 class OverlayStore:
@@ -34,6 +35,12 @@ class OverlayStore:
     def open(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[BinaryIO]:
         """See Source."""
         return self.holder(descriptor).open(descriptor, offset)
+
+    def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """What any of the sources that can tell knows of."""
+        telling = [source for source in self.sources if isinstance(source, Referrers)]
+        found = [entry for source in telling for entry in source.referrers(subject, artifact_type)]
+        return tuple({entry.digest: entry for entry in found}.values())
 
     def holder(self, descriptor: Descriptor) -> Source:
         """The source that has the content. Raises NotFoundError (`blob-missing`)."""

@@ -21,6 +21,7 @@ import pytest
 
 from ocibuild.api.joining import join
 from ocibuild.api.pack import pack
+from ocibuild.api.transfer import push
 from ocibuild.content.flow import Flow
 from ocibuild.errors import InputError, OcibuildError, UsageError
 from ocibuild.image.shapes import SHAPES
@@ -30,6 +31,7 @@ from ocibuild.store.copy import copy
 from ocibuild.store.layout import LayoutStore
 from ocibuild.store.memory import MemoryStore
 from ocibuild.testing import programs
+from tests.registry.double import Registry
 
 EMPTY = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 RFC6838 = re.compile(r"^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$")
@@ -493,6 +495,50 @@ def test_check_28_dockers_manifest_is_for_one_platform_of_tar_layers(tmp_path: P
         pack(*paths, output=f"docker-archive:{tmp_path}/x.tar")
     assert caught.value.code == "archive-shape"
     assert not (tmp_path / "x.tar").exists()
+
+
+@pytest.mark.parametrize("artifact_type", ["application/spdx+json", None])
+def test_check_29_without_oci_subject_the_fallback_tag_is_updated_once(
+    artifact_type: str | None, make: Maker, tmp_path: Path
+) -> None:
+    made = make()
+    subject = {key: made.entry[key] for key in ("mediaType", "digest", "size")}
+    config, kind = ({}, "application/vnd.oci.empty.v1+json") if artifact_type else ({"x": 1}, "application/vnd.x+json")
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        **({"artifactType": artifact_type} if artifact_type else {}),
+        "config": {"mediaType": kind, **described(json.dumps(config).encode())},
+        "layers": [],
+        "subject": subject,
+        "annotations": {"team": "blue"},
+    }
+    attached = json.dumps(manifest).encode()
+    for data in (json.dumps(config).encode(), attached):
+        (made.place / "blobs" / described(data)["digest"].replace(":", "/")).write_bytes(data)
+    index = json.loads((made.place / "index.json").read_bytes())
+    index["manifests"].append({"mediaType": MANIFEST, **described(attached)})
+    (made.place / "index.json").write_text(json.dumps(index))
+    with Registry() as registry:
+        for _ in range(2):
+            push(f"oci:{made.place}", f"{registry.host}/hello:1", referrers=True)
+        tag = "sha256-" + subject["digest"].removeprefix("sha256:")
+        kind_of_list, data = registry.manifests["hello", registry.tags["hello", tag]]
+        assert len(registry.requests("PUT", f"/manifests/{tag}")) == 1
+    listed = json.loads(data)
+    assert (kind_of_list, listed["mediaType"], listed["schemaVersion"]) == (INDEX, INDEX, 2)
+    assert listed["manifests"] == [
+        {
+            "mediaType": MANIFEST,
+            **described(attached),
+            "artifactType": artifact_type or kind,
+            "annotations": {"team": "blue"},
+        }
+    ]
+
+
+def described(data: bytes) -> dict[str, Any]:
+    return {"digest": f"sha256:{hashlib.sha256(data).hexdigest()}", "size": len(data)}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

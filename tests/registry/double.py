@@ -5,6 +5,8 @@
 
     Registry(user="ada", password="lovelace")                 tokens, one for each scope, as Docker Hub does
     Registry(user="ada", password="lovelace", basic=True)     Basic, as a small registry behind htpasswd does
+    Registry(referrers=True)                                  the referrers API; without it, clients keep the list
+    Registry(deletes="")                                      what can be deleted: "tags", "manifests", both, nothing
 
     Registry(largest=n)     bodies of more than n bytes are answered 413, as by a proxy that limits them
     Registry(shortest=n)    chunks of fewer bytes are refused, but for the last (OCI-Chunk-Min-Length)
@@ -25,7 +27,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.registry.scripted import Answer, Seen, Server
 
-_PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>blobs/uploads|blobs|manifests|tags)/(?P<last>[^/]*)")
+_PATH = re.compile(r"/v2/(?P<name>.+?)/(?P<kind>blobs/uploads|blobs|manifests|tags|referrers)/(?P<last>[^/]*)")
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 
 
@@ -42,11 +44,14 @@ class Registry(Server):
         mounts: bool = True,
         largest: int | None = None,
         shortest: int = 0,
+        referrers: bool = False,
+        deletes: str = "tags manifests",
     ) -> None:
         super().__init__()
         self.largest, self.shortest = largest, shortest
         self.entrusted = bool(user)
         self.user, self.password, self.basic, self.expires, self.mounts = user, password, basic, expires, mounts
+        self.referrers, self.deletes = referrers, deletes.split()
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.tags: dict[tuple[str, str], str] = {}
@@ -65,15 +70,22 @@ class Registry(Server):
             return self._token(request, parse_qs(parts.query).get("scope", []))
         if parts.path in ("/v2/", "/v2"):
             return self._refused(request, "") or Answer(200)
+        if parts.path == "/v2/_catalog":
+            names = sorted({name for name, _ in self.manifests})
+            return self._refused(request, "registry:catalog:*") or _json(200, {"repositories": names})
         match = _PATH.fullmatch(parts.path)
         if not match:
             return _error(404, "NAME_UNKNOWN")
-        actions = "pull" if request.method in ("GET", "HEAD") else "pull,push"
+        actions = {"GET": "pull", "HEAD": "pull", "DELETE": "pull,delete"}.get(request.method, "pull,push")
         if refused := self._refused(request, f"repository:{match['name']}:{actions}"):
             return refused
         kind, name, last = match["kind"], match["name"], match["last"]
         if kind == "tags":
             return self._list(name)
+        if kind == "referrers":
+            return self._refer(name, last, query.get("artifactType")) if self.referrers else _error(404, "UNSUPPORTED")
+        if kind == "manifests" and request.method == "DELETE":
+            return self._delete(name, last)
         if kind == "manifests":
             return self._put_manifest(request, name, last) if request.method == "PUT" else self._manifest(name, last)
         if kind == "blobs":
@@ -111,6 +123,29 @@ class Registry(Server):
     def _list(self, name: str) -> Answer:
         tags = sorted(tag for repository, tag in self.tags if repository == name)
         return _json(200, {"name": name, "tags": tags}) if tags else _error(404, "NAME_UNKNOWN")
+
+    def _refer(self, name: str, subject: str, artifact_type: str | None) -> Answer:
+        entries = []
+        for (repository, digest), (kind, data) in self.manifests.items():
+            document = json.loads(data)
+            if repository == name and document.get("subject", {}).get("digest") == subject:
+                its = document.get("artifactType") or document.get("config", {}).get("mediaType")
+                entry = {"mediaType": kind, "digest": digest, "size": len(data), "artifactType": its}
+                entries.append({**entry, "annotations": document.get("annotations", {})})
+        applied = {"OCI-Filters-Applied": "artifactType"} if artifact_type else {}
+        entries = [entry for entry in entries if artifact_type in (None, entry["artifactType"])]
+        body = json.dumps({"schemaVersion": 2, "mediaType": _INDEXES[0], "manifests": entries}).encode()
+        return Answer(200, {"Content-Type": _INDEXES[0], **applied}, body)
+
+    def _delete(self, name: str, last: str) -> Answer:
+        if ("manifests" if ":" in last else "tags") not in self.deletes:
+            return _error(405, "UNSUPPORTED")
+        if ":" not in last:
+            return Answer(202) if self.tags.pop((name, last), None) else _error(404, "MANIFEST_UNKNOWN")
+        if self.manifests.pop((name, last), None) is None:
+            return _error(404, "MANIFEST_UNKNOWN")
+        self.tags = {place: digest for place, digest in self.tags.items() if (place[0], digest) != (name, last)}
+        return Answer(202)
 
     def _manifest(self, name: str, last: str) -> Answer:
         digest = last if ":" in last else self.tags.get((name, last), "")
@@ -202,7 +237,10 @@ class Registry(Server):
         self.manifests[name, digest] = (kind, request.body)
         if ":" not in last:
             self.tags[name, last] = digest
-        return Answer(201, {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest})
+        headers = {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest}
+        if self.referrers and "subject" in document:
+            headers["OCI-Subject"] = document["subject"]["digest"]
+        return Answer(201, headers)
 
 
 def _digest(data: bytes, like: str) -> str:

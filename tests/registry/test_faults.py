@@ -659,7 +659,7 @@ def test_what_a_registry_warns_of_is_told_once():
         assert [known.push(BLOB, flow) for _ in range(3)] == [Pushed.EXISTED] * 3
     notes = [event.text for event in events if event.kind == "note"]
     assert len(notes) == 1
-    assert 'this tag is "old" [31m' in notes[0]
+    assert notes[0].endswith('this tag is "old"')
 
 
 def test_cookies_are_not_kept():
