@@ -206,7 +206,7 @@ def test_a_proxy_that_refuses_is_named_and_its_password_is_not():
         environ = {"HTTPS_PROXY": f"http://ada:{PLANTED}@{proxy.host}"}
         with pytest.raises(NetworkError) as caught:
             RegistryStore(Reference.parse("r.example/a:1"), Settings(patience=QUICK, environ=environ)).resolve()
-    assert caught.value.code == "proxy-failed"
+    assert caught.value.code == "proxy-refused"
     assert PLANTED not in repr(caught.value)
 
 
