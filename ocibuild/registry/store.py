@@ -28,8 +28,8 @@ from ocibuild.store.base import Pushed, Source
 
 if TYPE_CHECKING:
     from ocibuild.registry.client import Client
-    from ocibuild.registry.session import Upload
     from ocibuild.registry.mirrors import Ways
+    from ocibuild.registry.session import Upload
     from ocibuild.registry.transport import Transport, Watch
 
 _KEPT = 32

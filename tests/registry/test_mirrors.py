@@ -30,13 +30,12 @@ from ocibuild.store.copy import copy
 from ocibuild.store.memory import MemoryStore
 from tests.registry.authority import Authority
 from tests.registry.double import Registry
-from tests.registry.scripted import Answer, Scripted
+from tests.registry.scripted import PLANTED, Answer, Scripted
 
 CONFIG = Blob.of(mediatype.CONFIG, b'{"architecture":"wasm","os":"wasip1"}')
 LAYER = Blob.of(mediatype.LAYER, os.urandom(1_000_000))
 MANIFEST = Blob.of(mediatype.MANIFEST, Manifest(CONFIG.descriptor, (LAYER.descriptor,)).to_bytes())
 QUICK = Patience(attempts=2, first=0.01, longest=0.02)
-SECRET = "planted-secret"
 
 
 def fill(registry: Registry, name: str = "team/a") -> Registry:
@@ -65,9 +64,9 @@ def mirrored(tmp_path: Path, upstream, *mirrors, **more: str) -> None:
 
 def source(tmp_path: Path, server, name: str = "team/a:1", notes=None, failed=None, **settings) -> RegistryStore:
     known = {"patience": QUICK, "home": tmp_path / "home", "system": tmp_path / "etc", **settings}
-    note = (lambda text: None) if notes is None else notes.append
+    say = (lambda text: None) if notes is None else notes.append
     failed = set() if failed is None else failed
-    return RegistryStore(Reference.parse(f"{server.host}/{name}"), Settings(**known), mirrors=failed, note=note)
+    return RegistryStore(Reference.parse(f"{server.host}/{name}"), Settings(**known), mirrors=failed, say=say)
 
 
 def pull(store: RegistryStore) -> MemoryStore:
@@ -262,26 +261,26 @@ def test_what_a_mirror_s_tag_stands_for_is_pinned(tmp_path):
 
 
 def test_a_registry_s_credentials_are_not_for_its_mirrors(tmp_path):
-    with fill(Registry()) as mirror, fill(Registry(user="ada", password=SECRET)) as upstream:
+    with fill(Registry()) as mirror, fill(Registry(user="ada", password=PLANTED)) as upstream:
         mirror.user, mirror.password, mirror.basic = "eve", "other-secret", True
         mirrored(tmp_path, upstream, mirror)
-        ours = {upstream.host: Credential("ada", SECRET)}
+        ours = {upstream.host: Credential("ada", PLANTED)}
         pull(source(tmp_path, upstream, credentials=ours))
         said = heard(mirror)
         assert mirror.seen
-        encoded = base64.b64encode(f"ada:{SECRET}".encode()).decode()
-        assert SECRET not in said
+        encoded = base64.b64encode(f"ada:{PLANTED}".encode()).decode()
+        assert PLANTED not in said
         assert encoded not in said
         assert "authorization" not in said.lower()
         assert encoded in heard(upstream)
 
 
 def test_a_mirror_is_shown_the_credentials_of_its_own_host(tmp_path):
-    with fill(Registry(user="eve", password=SECRET)) as mirror, Registry() as upstream:
+    with fill(Registry(user="eve", password=PLANTED)) as mirror, Registry() as upstream:
         mirrored(tmp_path, upstream, mirror)
         docker = tmp_path / "home/.docker/config.json"
         docker.parent.mkdir(parents=True)
-        docker.write_text(json.dumps({"auths": {mirror.host: {"username": "eve", "password": SECRET}}}))
+        docker.write_text(json.dumps({"auths": {mirror.host: {"username": "eve", "password": PLANTED}}}))
         pull(source(tmp_path, upstream))
         assert upstream.seen == []
 
@@ -290,14 +289,15 @@ def test_a_mirror_s_headers_and_credentials_go_no_further(tmp_path):
     with fill(Registry()) as far:
         where = {"Location": f"{far.url}/v2/team/a/blobs/{LAYER.descriptor.digest}"}
         with Scripted({"GET /v2/team/a/blobs/.*": Answer(307, where)}) as mirror, Registry() as upstream:
-            text = f'[host."{mirror.url}"]\n[host."{mirror.url}".header]\nx-key = ["{SECRET}", "b"]\n'
-            text += f'authorization = "Basic {SECRET}"\n'
+            mirror.entrusted = True
+            text = f'[host."{mirror.url}"]\n[host."{mirror.url}".header]\nx-key = ["{PLANTED}", "b"]\n'
+            text += f'authorization = "Basic {PLANTED}"\n'
             hosts_toml(tmp_path, upstream, text)
             assert fetch(source(tmp_path, upstream), LAYER.descriptor) == LAYER.content.data
-            assert mirror.seen[0].headers["x-key"] == f"{SECRET}, b"
-            assert mirror.seen[0].headers["authorization"] == f"Basic {SECRET}"
+            assert mirror.seen[0].headers["x-key"] == f"{PLANTED}, b"
+            assert mirror.seen[0].headers["authorization"] == f"Basic {PLANTED}"
         assert len(far.seen) == 1
-        assert SECRET not in heard(far, upstream)
+        assert PLANTED not in heard(far, upstream)
 
 
 # What is written goes to the registry, and what is pushed to is read from itself.

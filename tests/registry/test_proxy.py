@@ -16,12 +16,11 @@ from ocibuild.spec.reference import Reference
 from ocibuild.store.base import fetch
 from tests.registry.authority import Authority
 from tests.registry.double import Registry
-from tests.registry.scripted import Answer, Scripted
+from tests.registry.scripted import PLANTED, Answer, Scripted
 from tests.registry.tunnel import Proxy
 
 BLOB = Blob.of(mediatype.LAYER, b"some bytes")
 ONCE = Patience(attempts=1)
-SECRET = "planted-s/cr€t"
 
 
 @pytest.fixture
@@ -30,7 +29,7 @@ def authority(part, tmp_path):
 
 
 def registry(authority: Authority, *hosts: str) -> Registry:
-    server = Registry(user="ada", password=SECRET)
+    server = Registry(user="ada", password=PLANTED)
     server.blobs["a", BLOB.descriptor.digest] = BLOB.content.data
     server.tls = authority.serving(*(hosts or ("DNS:r.example",)))
     return server
@@ -41,7 +40,7 @@ def read(authority: Authority, environ: dict[str, str], host: str = "r.example",
         "ca_file": str(authority.certificate),
         "environ": environ,
         "patience": ONCE,
-        "credentials": {host: Credential("ada", SECRET)},
+        "credentials": {host: Credential("ada", PLANTED)},
         **settings,
     }
     return fetch(RegistryStore(Reference.parse(f"{host}/a:1"), Settings(**known)), BLOB.descriptor)
@@ -57,7 +56,7 @@ def test_a_tunnel_leads_to_the_registry_and_hears_no_secret(authority):
         assert server_realm not in "".join(proxy.seen)
         said = "".join(proxy.seen).lower()
         assert "\r\nauthorization" not in said
-        assert base64.b64encode(f"ada:{SECRET}".encode()).decode().lower() not in said
+        assert base64.b64encode(f"ada:{PLANTED}".encode()).decode().lower() not in said
 
 
 def test_a_login_is_decoded_and_for_the_proxy_alone(authority):
@@ -80,11 +79,11 @@ def test_a_login_is_decoded_and_for_the_proxy_alone(authority):
 def test_a_proxy_that_refuses_is_the_one_that_is_named(authority, status, code, word):
     with registry(authority) as server, Proxy(server.host, status=status) as proxy:
         with pytest.raises(NetworkError) as caught:
-            read(authority, {"HTTPS_PROXY": f"http://me:{'planted'}-password@{proxy.host}"})
+            read(authority, {"HTTPS_PROXY": f"http://me:{PLANTED}@{proxy.host}"})
         assert caught.value.code == code
         assert f"the proxy http://{proxy.host}" in caught.value.message
         assert word in caught.value.message
-        assert "planted-password" not in repr(caught.value) + str(caught.value.hint)
+        assert PLANTED not in repr(caught.value) + str(caught.value.hint)
 
 
 def test_a_proxy_that_wants_a_login_says_so_in_plain_http_too():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
 import threading
@@ -80,16 +81,18 @@ class Proxy:
             else:  # the request line in its usual form
                 method, address, rest = head.split(b" ", 2)
                 there.sendall(method + b" /" + address.split(b"/", 3)[3] + b" " + rest)
-            back = threading.Thread(target=_pour, args=(there, sock), daemon=True)
-            back.start()
-            _pour(sock, there)
-            back.join(10)
+            _relay(sock, there)
 
 
-def _pour(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        return
+def _relay(one: socket.socket, other: socket.socket) -> None:
+    """Both ways by one thread, since a TLS socket is not for two; until either ends, or both are silent for long."""
+    while True:
+        ready = [sock for sock in (one, other) if isinstance(sock, ssl.SSLSocket) and sock.pending()]
+        ready = ready or select.select([one, other], [], [], 10)[0]
+        for sock in ready:
+            data = sock.recv(65536)
+            if not data:
+                return
+            (other if sock is one else one).sendall(data)
+        if not ready:
+            return
