@@ -139,7 +139,7 @@ def unreachable(error: BaseException, url: str, settings: Settings | None = None
     if isinstance(found := _find(chain, ssl.SSLCertVerificationError), ssl.SSLCertVerificationError):
         return _untrusted(found, origin, settings)
     if (found := _find(chain, ssl.SSLError)) and not isinstance(found, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return _tls(str(found), origin)
+        return _tls(str(found), origin, settings)
     if (found := _find(chain, BadStatusLine)) and str(found).startswith(_ALERT):
         return RegistryError(f"{origin.netloc} speaks TLS", code="https-expected", hint=_HTTPS_HINT)
     if found := next((each for each in chain if _is_no_http(each)), None):
@@ -242,12 +242,19 @@ def _described(shown: dict[str, Any]) -> str:
     )
 
 
-def _tls(text: str, origin: Origin) -> NetworkError:
+def _tls(text: str, origin: Origin, settings: Settings) -> NetworkError:
     said = text.upper().replace(" ", "_")
+    # Servers before TLS 1.3, and Go's, call a certificate that was not shown a bad one.
+    is_ours_shown = bool(certs.trust(origin, settings).certificates)
     for marks, code, what, hint in (
         (_PLAIN, "tls-expected", "does not speak TLS", "if it speaks plain HTTP, use --plain-http"),
         (_OLD, "tls-too-old", "offers no TLS of version 1.2 or later", "bring the registry's TLS up to date"),
-        (_ANONYMOUS, "client-certificate-missing", "wants a client certificate", _CLIENT_HINT),
+        (
+            _ANONYMOUS if is_ours_shown else _ANONYMOUS + _REJECTED,
+            "client-certificate-missing",
+            "wants a client certificate",
+            _CLIENT_HINT,
+        ),
         (_REJECTED, "client-certificate-refused", "does not accept our client certificate", _CLIENT_HINT),
     ):
         if any(mark in said for mark in marks):

@@ -59,6 +59,7 @@ def listener():
         yield found
 
 
+@pytest.mark.fault(5)
 def test_a_black_hole_first_costs_a_fraction_of_a_second(names, listener):
     with black_hole() as hole:
         names["r.example"] = [hole, listener.getsockname()]
@@ -88,6 +89,7 @@ def test_families_take_turns():
     assert [each[3] for each in alternating([*four, *six])] == ["a", "1", "b", "2", "c"]
 
 
+@pytest.mark.fault(4)
 def test_black_holes_only_end_in_time(names):
     with black_hole() as one, black_hole(socket.AF_INET, "127.0.0.1") as two:
         names["r.example"] = [one, two]
@@ -97,6 +99,7 @@ def test_black_holes_only_end_in_time(names):
         assert 0.5 <= time.monotonic() - began < 2
 
 
+@pytest.mark.fault(4)
 def test_many_addresses_have_one_bound(names, monkeypatch):
     monkeypatch.setattr(dialling, "LONGEST", 0.8)
     with black_hole() as hole:
@@ -154,6 +157,7 @@ def exists(host: str, **settings) -> bool:
     return RegistryStore(Reference.parse(f"{host}/a:1"), Settings(**known)).exists(BLOB.descriptor)
 
 
+@pytest.mark.fault(6)
 def test_an_address_of_ipv6():
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         heads = []
@@ -172,6 +176,7 @@ def test_an_address_of_ipv6():
         assert f"Host: [::1]:{port}\r\n".encode() in heads[0]
 
 
+@pytest.mark.fault(6)
 def test_a_zone_is_for_the_system_and_not_for_the_registry(names):
     with Scripted({"HEAD /v2/a/.*": Answer(404)}) as server:
         host, _, port = server.host.partition(":")
@@ -181,6 +186,7 @@ def test_a_zone_is_for_the_system_and_not_for_the_registry(names):
         assert server.seen[0].headers["host"] == f"[fe80::1]:{port}"
 
 
+@pytest.mark.fault(4)
 def test_a_registry_behind_a_black_hole_is_a_timeout(names):
     with black_hole() as hole:
         names["r.example"] = [hole]

@@ -285,6 +285,7 @@ def test_a_mirror_is_shown_the_credentials_of_its_own_host(tmp_path):
         assert upstream.seen == []
 
 
+@pytest.mark.fault(24)
 def test_a_mirror_s_headers_and_credentials_go_no_further(tmp_path):
     with fill(Registry()) as far:
         where = {"Location": f"{far.url}/v2/team/a/blobs/{LAYER.descriptor.digest}"}

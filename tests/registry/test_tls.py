@@ -160,6 +160,7 @@ def test_insecure_is_said_of_one_registry(authority, tmp_path):
         assert failing(stranger, tmp_path).code == "tls-untrusted"
 
 
+@pytest.mark.fault(8)
 def test_insecure_is_http_too_where_nobody_speaks_tls(tmp_path):
     with Registry() as server:
         server.blobs["a", BLOB.descriptor.digest] = BLOB.content.data
@@ -243,6 +244,7 @@ def test_a_client_certificate_out_of_containerd_s_file(authority, tmp_path, said
         assert read(server, tmp_path) == BLOB.content.data
 
 
+@pytest.mark.fault(24)
 def test_our_certificate_is_not_shown_to_where_a_registry_leads(authority, tmp_path):
     certificate, key = authority.issue("ada")
     wanting = authority.serving(clients=authority.certificate)
@@ -300,6 +302,7 @@ def test_one_context_for_all_connections_to_an_origin(authority, tmp_path):
 # What is said when it fails.
 
 
+@pytest.mark.fault(7)
 def test_an_untrusted_certificate_is_described(authority, tmp_path):
     with have(Registry(), authority.serving()) as server:
         error = failing(server, tmp_path)
@@ -314,6 +317,7 @@ def test_an_untrusted_certificate_is_described(authority, tmp_path):
     assert "--ca-file" in error.hint
 
 
+@pytest.mark.fault(7)
 def test_an_expired_certificate(authority, tmp_path):
     with have(Registry(), authority.serving(days=-1)) as server:
         error = failing(server, tmp_path, ca_file=str(authority.certificate))
@@ -321,6 +325,7 @@ def test_an_expired_certificate(authority, tmp_path):
     assert "expired" in error.message
 
 
+@pytest.mark.fault(7)
 def test_a_certificate_for_another_host(authority, tmp_path):
     with have(Registry(), authority.serving("DNS:r.example")) as server:
         error = failing(server, tmp_path, ca_file=str(authority.certificate))
@@ -328,6 +333,7 @@ def test_a_certificate_for_another_host(authority, tmp_path):
     assert "r.example" in error.message
 
 
+@pytest.mark.fault(7)
 def test_tls_that_is_too_old(authority, tmp_path):
     context = authority.serving()
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -369,6 +375,7 @@ def ask(host: str, **settings) -> None:
     RegistryStore(Reference.parse(f"{host}/a:1"), Settings(**{"patience": ONCE, **settings})).exists(BLOB.descriptor)
 
 
+@pytest.mark.fault(7)
 def test_a_handshake_that_stalls():
     began = time.monotonic()
     with raw(None) as host, pytest.raises(NetworkError) as caught:
@@ -378,6 +385,7 @@ def test_a_handshake_that_stalls():
     assert time.monotonic() - began < 5
 
 
+@pytest.mark.fault(8)
 def test_tls_where_plain_http_was_spoken():
     alert = bytes.fromhex("15030100020246")  # a fatal alert, as OpenSSL's and others' servers send it
     with raw(alert) as host, pytest.raises(RegistryError) as caught:
@@ -385,6 +393,7 @@ def test_tls_where_plain_http_was_spoken():
     assert caught.value.code == "https-expected"
 
 
+@pytest.mark.fault(8)
 @pytest.mark.parametrize(
     "text, code",
     [
