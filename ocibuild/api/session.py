@@ -76,10 +76,7 @@ class Session:
             system=self.surroundings.system,
         )
         mirrors = self.failed if reading and self.mirrors else None
-        return RegistryStore(reference, settings, self.cancel, self.whereabouts, mirrors=mirrors, say=self._say)
-
-    def _say(self, text: str) -> None:
-        self.observe(Event("note", text=text))
+        return RegistryStore(reference, settings, self.cancel, self.whereabouts, mirrors=mirrors, observe=self.observe)
 
     def source(self, place: Place) -> Source:
         """Open any place for reading."""

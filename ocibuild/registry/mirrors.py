@@ -8,7 +8,6 @@ credentials are not for its mirrors, which have those of their own hosts.
 from __future__ import annotations
 
 import io
-import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -23,7 +22,7 @@ from requests import Response
 
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, NetworkError, NotFoundError, OcibuildError, RegistryError, UsageError
-from ocibuild.registry import download, hosts, policy
+from ocibuild.registry import daemonjson, download, hosts, policy
 from ocibuild.registry.client import Client
 from ocibuild.registry.hosts import Host
 from ocibuild.registry.origin import Origin
@@ -123,27 +122,9 @@ def _hosted(host: Host, reference: Reference, path: Path) -> Endpoint:
 
 
 def _docker(reference: Reference, settings: Settings) -> Iterator[Endpoint]:
-    for path in daemon_files(settings):
-        if not path.is_file():
-            continue
-        try:
-            document = json.loads(path.read_text("utf-8"))
-            urls = document.get("registry-mirrors", [])
-            origins = [(Origin.of(url), url.rstrip("/")) for url in urls]
-        except (OSError, ValueError, AttributeError, TypeError, RecursionError, RegistryError) as error:
-            raise UsageError(
-                f"{path} cannot be used: it is no JSON object, or registry-mirrors no list of URLs",
-                code="daemon-json-invalid",
-                hint="mend the file, or read from the registry itself with --no-mirrors",
-            ) from error
-        for origin, url in origins:
-            yield Endpoint(origin, f"{url}/v2", reference.repository, path)
-        return
-
-
-def daemon_files(settings: Settings) -> Iterator[Path]:
-    """docker's files; the first that exists is read."""
-    yield from (root / "docker" / "daemon.json" for root in (settings.config, settings.system) if root)
+    if daemon := daemonjson.find(settings):
+        for url in daemon.mirrors:
+            yield Endpoint(Origin.of(url), f"{url}/v2", reference.repository, daemon.path)
 
 
 class Ways:
@@ -228,7 +209,7 @@ class Ways:
             is_known = key in self._failed
             self._failed.add(key)
         if not (is_known or quiet):
-            self._watch.note(f"{error.message}; going on without the mirror {end.origin.netloc} ({end.path})")
+            self._watch.warn(f"{error.message}; going on without the mirror {end.origin.netloc} ({end.path})")
 
     def close(self) -> None:
         """Close pooled connections."""

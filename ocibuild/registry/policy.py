@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ocibuild.errors import UsageError
-from ocibuild.registry import hosts, registriesconf
+from ocibuild.registry import daemonjson, hosts, registriesconf
 from ocibuild.registry.origin import Origin
 from ocibuild.registry.settings import Settings, Trust
 from ocibuild.spec.reference import Reference
@@ -25,18 +25,21 @@ class Approach:
 def approach(reference: Reference, settings: Settings) -> Approach:
     """The way to a reference's registry.
 
-    Raises UsageError (`registry-blocked`, `registries-conf-invalid`, `hosts-toml-invalid`).
+    Raises UsageError (`registry-blocked`, `registries-conf-invalid`, `hosts-toml-invalid`,
+    `daemon-json-invalid`).
     """
     entry = allowed(reference, settings)
     origin, told = usual(reference), settings.plain_http
     found = hosts.find(origin, settings)
-    trust = Trust(insecure=entry is not None and entry.insecure)
+    daemon = daemonjson.find(settings)
+    is_insecure = (entry is not None and entry.insecure) or (daemon is not None and daemon.is_insecure(origin))
+    trust = Trust(insecure=is_insecure)
     headers: tuple[tuple[str, str], ...] = ()
     if found and found.server.origin.netloc == origin.netloc:  # else it is where content is read from, and no more
         origin, trust, headers = found.server.origin, trust | found.server.trust, found.server.headers
     if told is not None:
         origin = Origin.of(f"{'http' if told else 'https'}://{reference.api_host}")
-    is_doubtful = told is None and origin.scheme == "https" and entry is not None and entry.insecure
+    is_doubtful = told is None and origin.scheme == "https" and is_insecure
     where = str(origin)
     trusts = {**settings.trusts, where: settings.trusts.get(where, Trust()) | trust}
     return Approach(origin, is_doubtful, replace(settings, trusts=trusts, headers={**settings.headers, where: headers}))

@@ -41,7 +41,7 @@ class RegistryStore:
     `cancel` ends what is under way in calls that have no flow of their own: give it the flow's. Stores that share
     `whereabouts` take blobs over from each other's repositories where the registry lets them. With `mirrors`, the set
     that names those that have failed, content is read from the registry's mirrors first; without, as for what is pushed
-    to, from the registry alone. `say` is told what a person should know.
+    to, from the registry alone. `observe` is told of what is tried again, and what a person should know.
     Every method raises NetworkError, AuthorizationError, RegistryError and Cancelled besides what its protocol says.
     """
 
@@ -53,12 +53,12 @@ class RegistryStore:
         whereabouts: Whereabouts | None = None,
         *,
         mirrors: set[str] | None = None,
-        say: Callable[[str], None] = lambda text: None,
+        observe: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.reference = reference
         self.settings = settings or Settings()
         self._mirrors = mirrors
-        self._say = say
+        self._observe = observe
         self._cancel = cancel or Cancel()
         self._whereabouts = whereabouts or Whereabouts()
         self._lock = threading.Lock()
@@ -87,7 +87,11 @@ class RegistryStore:
     def _watch(self) -> Watch:
         from ocibuild.registry.transport import Watch
 
-        return Watch(self._cancel, self._say, self._say)
+        return Watch(
+            self._cancel,
+            lambda text: self._observe(Event("retry", text=text)),
+            lambda text: self._observe(Event("note", text=text)),
+        )
 
     @cached_property
     def _ways(self) -> Ways:

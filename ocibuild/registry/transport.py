@@ -205,9 +205,8 @@ class Transport:
             "Accept-Encoding": "identity",
             "User-Agent": self.settings.user_agent,
             **dict(self.settings.headers.get(str(Origin.of(url)), ())),
-            **call.headers,
+            **{name: value for name, value in call.headers.items() if name != "Authorization"},
         }
-        headers.pop("Authorization", None)
         if authorization:
             headers["Authorization"] = authorization
         times = self.settings.timeouts

@@ -68,6 +68,7 @@ def test_a_mirror_that_fails_is_told_on_stderr_and_not_when_quiet(
     ran = run("digest", f"{registry.host}/hello:1")
     assert (ran.status, ran.out.strip()) == (0, digest)
     assert ran.err.count("going on without the mirror 127.0.0.1:9") == 1
+    assert len(ran.err.splitlines()) == 1
     assert run("digest", f"{registry.host}/hello:1", "--quiet").err == ""
 
 

@@ -16,7 +16,7 @@ from ocibuild.api.session import Session
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Flow
 from ocibuild.errors import ContentError, NetworkError, NotFoundError, UsageError
-from ocibuild.registry import hosts, registriesconf
+from ocibuild.registry import hosts, policy, registriesconf
 from ocibuild.registry.credentials import Credential
 from ocibuild.registry.mirrors import endpoints
 from ocibuild.registry.origin import Origin
@@ -64,9 +64,14 @@ def mirrored(tmp_path: Path, upstream, *mirrors, **more: str) -> None:
 
 def source(tmp_path: Path, server, name: str = "team/a:1", notes=None, failed=None, **settings) -> RegistryStore:
     known = {"patience": QUICK, "home": tmp_path / "home", "system": tmp_path / "etc", **settings}
-    say = (lambda text: None) if notes is None else notes.append
+    known_notes = [] if notes is None else notes
+
+    def observe(event):
+        if event.kind == "note":
+            known_notes.append(event.text)
+
     failed = set() if failed is None else failed
-    return RegistryStore(Reference.parse(f"{server.host}/{name}"), Settings(**known), mirrors=failed, say=say)
+    return RegistryStore(Reference.parse(f"{server.host}/{name}"), Settings(**known), mirrors=failed, observe=observe)
 
 
 def pull(store: RegistryStore) -> MemoryStore:
@@ -292,7 +297,7 @@ def test_a_mirror_s_headers_and_credentials_go_no_further(tmp_path):
         with Scripted({"GET /v2/team/a/blobs/.*": Answer(307, where)}) as mirror, Registry() as upstream:
             mirror.entrusted = True
             text = f'[host."{mirror.url}"]\n[host."{mirror.url}".header]\nx-key = ["{PLANTED}", "b"]\n'
-            text += f'authorization = "Basic {PLANTED}"\n'
+            text += f'Authorization = "Basic {PLANTED}"\n'
             hosts_toml(tmp_path, upstream, text)
             assert fetch(source(tmp_path, upstream), LAYER.descriptor) == LAYER.content.data
             assert mirror.seen[0].headers["x-key"] == f"{PLANTED}, b"
@@ -348,7 +353,7 @@ def test_a_session_says_once_that_a_mirror_failed(tmp_path):
         current = session(tmp_path, observe=events.append)
         for number in (1, 2):
             ocibuild.copy(f"{upstream.host}/team/a:1", f"oci:{tmp_path / str(number)}", session=current)
-        notes = [event.text for event in events if event.kind in ("retry", "note")]
+        notes = [event.text for event in events if event.kind == "note"]
         assert [note for note in notes if "without the mirror 127.0.0.1:9" in note] == notes
         assert len(notes) == 1
 
@@ -627,13 +632,35 @@ def test_docker_s_mirrors_are_for_docker_hub_only(tmp_path):
     assert endpoints(Reference.parse("r.example/hello:1"), settings) == ()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"registry-mirrors": [1]}', '{"registry-mirrors": ["m.example"]}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"registry-mirrors": [1]}', '{"registry-mirrors": ["m.example"]}', '{"insecure-registries": "r"}'],
+)
 def test_a_daemon_json_that_cannot_be_used_is_named(tmp_path, text):
     path = conf(tmp_path, text, "etc/docker", "daemon.json")
     with pytest.raises(UsageError) as caught:
         endpoints(Reference.parse("hello:1"), Settings(system=tmp_path / "etc"))
     assert caught.value.code == "daemon-json-invalid"
     assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "entry, reference, is_insecure",
+    [
+        ("r.example:5000", "r.example:5000/a", True),
+        ("r.example", "r.example:5000/a", False),
+        ("r.example", "r.example/a", True),
+        ("r.example:443", "r.example/a", True),
+        ("10.0.0.0/8", "10.1.2.3:5000/a", True),
+        ("10.0.0.0/8", "11.1.2.3:5000/a", False),
+        ("fd00::/8", "[fd00::1]:5000/a", True),
+    ],
+)
+def test_registries_that_docker_was_told_are_insecure(tmp_path, entry, reference, is_insecure):
+    conf(tmp_path, json.dumps({"insecure-registries": [entry]}), "home/.config/docker", "daemon.json")
+    found = policy.approach(Reference.parse(reference), Settings(home=tmp_path / "home"))
+    assert found.is_doubtful is is_insecure
+    assert found.settings.trusts[str(found.origin)].insecure is is_insecure
 
 
 def test_a_store_without_files_has_no_mirrors(tmp_path):

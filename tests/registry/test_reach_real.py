@@ -65,13 +65,16 @@ def test_a_pull_through_a_mirror_that_has_half_of_it(program, tmp_path):
         path.write_text(f'[host."http://{mirror}"]\n')
         notes: list[str] = []
         store = RegistryStore(
-            Reference.parse(f"{upstream}/team/a:1"), settings(tmp_path), mirrors=set(), say=notes.append
+            Reference.parse(f"{upstream}/team/a:1"),
+            settings(tmp_path),
+            mirrors=set(),
+            observe=lambda event: notes.append(event.kind),
         )
         target = MemoryStore()
         with Flow.open() as flow, target:
             copy(store, store.resolve(), target, names=["1"], flow=flow)
         assert fetch(target, LAYER.descriptor) == LAYER.content.data
-        assert len(notes) == 1
+        assert notes == ["note"]
         push(mirror, settings(tmp_path, system=None))
         store = RegistryStore(Reference.parse(f"{upstream}/team/a:1"), settings(tmp_path), mirrors=set())
         assert store.resolve() == MANIFEST.descriptor

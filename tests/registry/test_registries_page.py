@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ocibuild.registry import certs, dial, hosts, mirrors, registriesconf, tls
+from ocibuild.registry import certs, daemonjson, dial, hosts, mirrors, registriesconf, tls
 from ocibuild.registry.origin import Origin
 from ocibuild.registry.settings import Settings, Timeouts
 
@@ -44,7 +44,7 @@ def test_the_variables_are_named():
 
 
 def test_docker_s_files():
-    looked = [str(path).replace("/home", "~") for path in mirrors.daemon_files(SETTINGS)]
+    looked = [str(path).replace("/home", "~") for path in daemonjson.files(SETTINGS)]
     text = section("Mirrors")
     assert len(looked) == 2
     assert text.index(f"`{looked[0]}`") < text.index(f"`{looked[1]}`")
