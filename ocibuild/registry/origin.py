@@ -44,7 +44,7 @@ class Origin:
     def netloc(self) -> str:
         """host[:port] as registries and credential files write it; the port of the scheme is left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
 
     @property
     def nearness(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from requests import Response
 from requests.exceptions import ProxyError
-from urllib3.exceptions import ConnectTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.exceptions import ProxyError as PoolProxyError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
@@ -130,6 +130,9 @@ def unreachable(error: BaseException, url: str, settings: Settings | None = None
     origin = Origin.of(url)
     chain = list(_causes(error))
     if found := _find(chain, ProxyError, PoolProxyError):
+        return proxied(url, settings, _bottom(found))
+    through = next(iter(proxies(url, settings.environ).values()), "")
+    if through.startswith("socks") and (found := _find(chain, NewConnectionError, ConnectTimeoutError)):
         return proxied(url, settings, _bottom(found))
     if isinstance(found := _find(chain, socket.gaierror), socket.gaierror):
         passing = found.errno == socket.EAI_AGAIN

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -101,7 +102,30 @@ def wired(cancel: Cancel, connect: float) -> Iterator[Wire]:
 
 
 class _Reporting(HTTPConnection):
-    """urllib3's connection, dialled by us, with its socket shown to the wire of the thread that uses it."""
+    """urllib3's connection, with its socket shown to the wire of the thread that uses it."""
+
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        if wire := _wire.get():
+            wire.hold(sock)
+        return sock
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        wire = _wire.get()
+        if wire and self.sock is not None:
+            wire.hold(self.sock)  # a connection out of the pool
+        super().request(*args, **kwargs)
+
+    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
+        wire = _wire.get()
+        if wire is None:
+            return super().getresponse()
+        with wire.answering():
+            return super().getresponse()
+
+
+class _Dialled(_Reporting):
+    """One that we dial ourselves."""
 
     def _new_conn(self) -> socket.socket:
         wire = _wire.get()
@@ -120,25 +144,12 @@ class _Reporting(HTTPConnection):
             wire.hold(sock)
         return sock
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        wire = _wire.get()
-        if wire and self.sock is not None:
-            wire.hold(self.sock)  # a connection out of the pool
-        super().request(*args, **kwargs)
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
-        wire = _wire.get()
-        if wire is None:
-            return super().getresponse()
-        with wire.answering():
-            return super().getresponse()
-
-
-class _PlainConnection(_Reporting):
+class _PlainConnection(_Dialled):
     pass
 
 
-class _SecureConnection(_Reporting, HTTPSConnection):
+class _SecureConnection(_Dialled, HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         # Without verification urllib3 would warn at every request; the person has asked for it in so many words.
@@ -151,6 +162,15 @@ class _PlainPool(HTTPConnectionPool):
 
 class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
+
+
+@cache
+def _reporting(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """The same kind of pool, of connections that report."""
+    if issubclass(pool.ConnectionCls, _Reporting):
+        return pool
+    connection = type("_Connection", (_Reporting, pool.ConnectionCls), {})
+    return type("_Pool", (pool,), {"ConnectionCls": connection})
 
 
 class Adapter(HTTPAdapter):
@@ -181,7 +201,11 @@ class Adapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As requests has it, with our pools."""
         if proxy.lower().startswith("socks"):
-            return super().proxy_manager_for(proxy, **kwargs)  # PySocks dials, with pools of urllib3's own
+            manager = super().proxy_manager_for(proxy, **kwargs)  # PySocks dials, with pools of urllib3's own
+            manager.pool_classes_by_scheme = {
+                scheme: _reporting(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
+            }
+            return manager
         if proxy.lower().startswith("https:"):
             # The one is for tunnels through the proxy, the other for what is asked of it in so many words.
             kwargs["proxy_ssl_context"] = kwargs["ssl_context"] = self._tls.of_proxy(proxy)

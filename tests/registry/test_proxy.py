@@ -1,13 +1,18 @@
 """Proxies: what goes through them, what they never hear, and what is said when they refuse."""
 
 import base64
+import importlib.machinery
 import socket
 import sys
+import types
 
 import pytest
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import NewConnectionError
 
 from ocibuild.content.blob import Blob
 from ocibuild.errors import NetworkError, UsageError
+from ocibuild.registry import problem
 from ocibuild.registry.credentials import Credential
 from ocibuild.registry.proxy import proxies
 from ocibuild.registry.settings import Patience, Settings
@@ -166,6 +171,18 @@ def test_socks_needs_a_package(monkeypatch, scheme):
     with pytest.raises(UsageError) as caught:
         proxies("https://r.example/", {"ALL_PROXY": f"{scheme}://127.0.0.1:1080"})
     assert caught.value.code == "proxy-unsupported"
+
+
+def test_a_socks_proxy_that_is_not_there_is_the_one_that_is_named(monkeypatch):
+    package = types.ModuleType("socks")  # PySocks is not needed to read its failure
+    package.__spec__ = importlib.machinery.ModuleSpec("socks", None)
+    monkeypatch.setitem(sys.modules, "socks", package)
+    settings = Settings(environ={"ALL_PROXY": f"socks5h://me:{PLANTED}@127.0.0.1:9"})
+    failure = NewConnectionError(HTTPConnection("r.example"), "Connection refused")
+    error = problem.unreachable(failure, "http://r.example/v2/", settings)
+    assert error.code == "proxy-failed"
+    assert "the proxy socks5h://127.0.0.1:9" in error.message
+    assert PLANTED not in repr(error)
 
 
 @pytest.mark.parametrize("value", ["http://", "ftp://p:1", "http://p:port", "http://me:planted-password@:99999", "://"])

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from ocibuild.content.blob import Blob
-from ocibuild.errors import NetworkError, RegistryError, UsageError
+from ocibuild.content.flow import Cancel
+from ocibuild.errors import Cancelled, NetworkError, RegistryError, UsageError
 from ocibuild.registry import certs
 from ocibuild.registry.origin import Origin
 from ocibuild.registry.settings import Certificate, Patience, Settings, Timeouts
@@ -383,6 +384,16 @@ def test_a_handshake_that_stalls():
     assert caught.value.code == "timeout"
     assert "handshake" in caught.value.message
     assert time.monotonic() - began < 5
+
+
+def test_cancel_ends_a_handshake():
+    cancel = Cancel()
+    threading.Timer(0.3, cancel.set).start()
+    began = time.monotonic()
+    settings = Settings(plain_http=False, patience=ONCE)
+    with raw(None) as host, pytest.raises(Cancelled):
+        RegistryStore(Reference.parse(f"{host}/a:1"), settings, cancel).exists(BLOB.descriptor)
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.fault(8)
