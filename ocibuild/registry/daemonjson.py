@@ -14,7 +14,7 @@ from typing import Any
 
 from ocibuild.errors import RegistryError, UsageError
 from ocibuild.registry import certs
-from ocibuild.registry.origin import Origin
+from ocibuild.registry.origin import Origin, public
 from ocibuild.registry.settings import Settings
 
 
@@ -49,7 +49,9 @@ def find(settings: Settings) -> Daemon | None:
         try:
             Origin.of(url)
         except RegistryError as error:
-            raise _invalid(path, f"registry-mirrors has {url[:200]!r}, which is no URL") from error
+            raise _invalid(
+                path, f"registry-mirrors has {public(url)[:200]!r}, which is no URL without a user"
+            ) from error
     return Daemon(path, tuple(url.rstrip("/") for url in mirrors), insecure)
 
 

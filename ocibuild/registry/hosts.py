@@ -15,10 +15,11 @@ from typing import Any
 
 from ocibuild.errors import RegistryError, UsageError
 from ocibuild.registry import certs
-from ocibuild.registry.origin import Origin
+from ocibuild.registry.origin import Origin, public
 from ocibuild.registry.settings import Certificate, Settings, Trust
 
 _ALL = ("pull", "resolve", "push")
+_KINDS = {str: "text", bool: "truth value", list: "list", dict: "table"}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -89,7 +90,7 @@ def _host(url: str, table: Mapping[str, Any], path: Path) -> Host:
     try:
         origin = Origin.of(url)
     except RegistryError as error:
-        raise _invalid(path, f"{url[:200]!r} is no http or https address") from error
+        raise _invalid(path, f"{public(url)[:200]!r} is no http or https address without a user") from error
     capabilities = _texts(table.get("capabilities", list(_ALL)), "capabilities", path)
     if unknown := set(capabilities) - set(_ALL):
         raise _invalid(path, f"capabilities has {min(unknown)!r}; there are {', '.join(_ALL)}")
@@ -147,7 +148,7 @@ def _texts(value: Any, key: str, path: Path) -> list[str]:
 
 def _typed(value: Any, kind: type[Any], key: str, path: Path) -> Any:
     if not isinstance(value, kind):
-        raise _invalid(path, f"{key} is {value!r}, which it cannot be")
+        raise _invalid(path, f"{key} is no {_KINDS[kind]}")
     return value
 
 

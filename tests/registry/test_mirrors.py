@@ -577,6 +577,8 @@ def test_another_server_is_where_content_is(tmp_path):
         "server = 1\n",
         "[host]\nx = 1\n",
         '[host."ftp://m.example"]\n',
+        f'[host."https://me:{PLANTED}@m.example"]\n',
+        f'[host."https://m.example"]\nheader = "{PLANTED}"\n',
         '[host."https://m.example"]\ncapabilities = ["read"]\n',
         '[host."https://m.example"]\nskip_verify = "no"\n',
         '[host."https://m.example"]\ndial_timeout = "soon"\n',
@@ -593,6 +595,7 @@ def test_a_hosts_toml_that_cannot_be_used_is_named(tmp_path, text):
         endpoints(Reference.parse("r.example/a:1"), Settings(system=tmp_path / "etc"))
     assert caught.value.code == "hosts-toml-invalid"
     assert str(path) in caught.value.message
+    assert PLANTED not in repr(caught.value)
 
 
 @pytest.mark.parametrize("text, seconds", [("3s", 3), ("500ms", 0.5), ("1m30s", 90), ("1.5h", 5400)])
@@ -634,7 +637,14 @@ def test_docker_s_mirrors_are_for_docker_hub_only(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '{"registry-mirrors": [1]}', '{"registry-mirrors": ["m.example"]}', '{"insecure-registries": "r"}'],
+    [
+        "{",
+        "[]",
+        '{"registry-mirrors": [1]}',
+        '{"registry-mirrors": ["m.example"]}',
+        f'{{"registry-mirrors": ["https://me:{PLANTED}@m.example"]}}',
+        '{"insecure-registries": "r"}',
+    ],
 )
 def test_a_daemon_json_that_cannot_be_used_is_named(tmp_path, text):
     path = conf(tmp_path, text, "etc/docker", "daemon.json")
@@ -642,6 +652,7 @@ def test_a_daemon_json_that_cannot_be_used_is_named(tmp_path, text):
         endpoints(Reference.parse("hello:1"), Settings(system=tmp_path / "etc"))
     assert caught.value.code == "daemon-json-invalid"
     assert str(path) in caught.value.message
+    assert PLANTED not in repr(caught.value)
 
 
 @pytest.mark.parametrize(
