@@ -62,7 +62,7 @@ def failed(error: OcibuildError, as_json: bool) -> int:
 
 
 class Progress:
-    """Follows a flow's events. A line that rewrites itself on a terminal, notes everywhere; nothing when quiet."""
+    """Follows a flow's events. A line that rewrites itself on a terminal, warnings everywhere; nothing when quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -77,7 +77,7 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take an event, from any thread."""
         if not self._shown:
-            if event.kind == "note" and not self._quiet:
+            if event.kind == "warning" and not self._quiet:
                 note(event.text)
             return
         with self._lock:
@@ -88,7 +88,7 @@ class Progress:
                 self._total -= event.descriptor.size
             self._moved += event.amount
             now = time.monotonic()
-            if event.kind in ("retry", "note"):
+            if event.kind in ("retry", "warning"):
                 click.echo(f"\r\033[K{plain(event.text)}", err=True)
             elif self._total > 0 and now - self._last > _INTERVAL:
                 self._last = now

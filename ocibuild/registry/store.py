@@ -90,7 +90,7 @@ class RegistryStore:
         return Watch(
             self._cancel,
             lambda text: self._observe(Event("retry", text=text)),
-            lambda text: self._observe(Event("note", text=text)),
+            lambda text: self._observe(Event("warning", text=text)),
         )
 
     @cached_property

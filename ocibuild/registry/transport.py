@@ -79,7 +79,7 @@ class Watch:
         return cls(
             flow.cancel,
             lambda text: flow.observe(Event("retry", text=text)),
-            lambda text: flow.observe(Event("note", text=text)),
+            lambda text: flow.observe(Event("warning", text=text)),
         )
 
 

@@ -657,7 +657,7 @@ def test_what_a_registry_warns_of_is_told_once():
     with Scripted(script) as server, Flow.open(events.append) as flow:
         known = store(server)
         assert [known.push(BLOB, flow) for _ in range(3)] == [Pushed.EXISTED] * 3
-    notes = [event.text for event in events if event.kind == "note"]
+    notes = [event.text for event in events if event.kind == "warning"]
     assert len(notes) == 1
     assert 'this tag is "old" [31m' in notes[0]
 

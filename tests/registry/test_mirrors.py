@@ -67,7 +67,7 @@ def source(tmp_path: Path, server, name: str = "team/a:1", notes=None, failed=No
     known_notes = [] if notes is None else notes
 
     def observe(event):
-        if event.kind == "note":
+        if event.kind == "warning":
             known_notes.append(event.text)
 
     failed = set() if failed is None else failed
@@ -353,7 +353,7 @@ def test_a_session_says_once_that_a_mirror_failed(tmp_path):
         current = session(tmp_path, observe=events.append)
         for number in (1, 2):
             ocibuild.copy(f"{upstream.host}/team/a:1", f"oci:{tmp_path / str(number)}", session=current)
-        notes = [event.text for event in events if event.kind == "note"]
+        notes = [event.text for event in events if event.kind == "warning"]
         assert [note for note in notes if "without the mirror 127.0.0.1:9" in note] == notes
         assert len(notes) == 1
 

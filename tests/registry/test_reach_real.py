@@ -74,7 +74,7 @@ def test_a_pull_through_a_mirror_that_has_half_of_it(program, tmp_path):
         with Flow.open() as flow, target:
             copy(store, store.resolve(), target, names=["1"], flow=flow)
         assert fetch(target, LAYER.descriptor) == LAYER.content.data
-        assert notes == ["note"]
+        assert notes == ["warning"]
         push(mirror, settings(tmp_path, system=None))
         store = RegistryStore(Reference.parse(f"{upstream}/team/a:1"), settings(tmp_path), mirrors=set())
         assert store.resolve() == MANIFEST.descriptor
