@@ -323,7 +323,7 @@ def test_nothing_is_pushed_to_a_mirror_nor_looked_for_there(tmp_path):
 
 def session(tmp_path: Path, **fields) -> Session:
     here = ambient.read()
-    return Session(surroundings=ambient.Ambient({}, tmp_path / "home", here.now, tmp_path / "etc"), **fields)
+    return Session(surroundings=ambient.Ambient({}, tmp_path / "home", here.now, system=tmp_path / "etc"), **fields)
 
 
 def test_a_copy_between_registries_reads_from_the_one_s_mirror_and_writes_to_the_other(tmp_path):
