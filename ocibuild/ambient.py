@@ -22,12 +22,15 @@ _LATEST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can wri
 
 @dataclass(frozen=True)
 class Ambient:
-    """What the process was started with. `now` is aware, in UTC; `user` is the user's number, on Linux."""
+    """What the process was started with. `now` is aware, in UTC; `user` is the user's number, on Linux; `system` holds the
+    machine's configuration.
+    """
 
     environ: Mapping[str, str] = field(repr=False)  # it holds secrets
     home: Path
     now: datetime
     user: int | None = None
+    system: Path = Path("/etc")
 
     def source_date_epoch(self) -> int | None:
         """SOURCE_DATE_EPOCH in seconds since 1970, None where it is unset or empty.

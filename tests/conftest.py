@@ -98,5 +98,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 @pytest.fixture(autouse=True)
 def _no_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a developer's shell says must not reach a digest or a registry under test."""
-    for name in ("SOURCE_DATE_EPOCH", "DOCKER_CONFIG", "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"):
+    for name in (
+        "SOURCE_DATE_EPOCH",
+        "DOCKER_CONFIG",
+        "DOCKER_AUTH_CONFIG",
+        "REGISTRY_AUTH_FILE",
+        "CONTAINERS_REGISTRIES_CONF",
+    ):
         monkeypatch.delenv(name, raising=False)

@@ -18,7 +18,7 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.base import Source
 
 if TYPE_CHECKING:
-    from ocibuild.registry.settings import Credential
+    from ocibuild.registry.settings import Certificate, Credential
     from ocibuild.registry.store import RegistryStore
     from ocibuild.spec.reference import Reference
     from ocibuild.store.layout import LayoutStore
@@ -32,13 +32,17 @@ def _silent(event: Event) -> None:
 class Session:
     """Made once by a caller and passed to verbs; every verb makes its own where none is given.
 
-    `cancel` calls off whatever verb is under way. `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host.
+    `cancel` calls off whatever verb is under way. `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host, and so are the client's `certificates`. With `mirrors`, images are read from
+    the mirrors that this machine's files name; `failed` names those that did not work.
     """
 
     plain_http: bool | None = None
     insecure: bool = False
     ca_file: str | None = None
     credentials: dict[str, Credential] = field(default_factory=dict)
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+    mirrors: bool = True
+    failed: set[str] = field(default_factory=set)
     observe: Callable[[Event], None] = _silent
     cancel: Cancel = field(default_factory=Cancel)
     surroundings: Ambient = field(default_factory=ambient.read)
@@ -55,8 +59,8 @@ class Session:
         with Flow.open(self.observe, cancel=self.cancel) as flow:
             yield flow
 
-    def registry(self, reference: Reference) -> RegistryStore:
-        """The store behind a reference."""
+    def registry(self, reference: Reference, *, reading: bool = False) -> RegistryStore:
+        """The store behind a reference; for `reading`, with its mirrors."""
         from ocibuild.registry.settings import Settings
         from ocibuild.registry.store import RegistryStore
 
@@ -65,16 +69,19 @@ class Session:
             insecure=self.insecure,
             ca_file=self.ca_file,
             credentials=self.credentials,
+            certificates=self.certificates,
             environ=self.surroundings.environ,
             home=self.surroundings.home,
             user=self.surroundings.user,
             answers=self.answers.under(self.cancel),
+            system=self.surroundings.system,
         )
-        return RegistryStore(reference, settings, self.cancel, self.whereabouts)
+        mirrors = self.failed if reading and self.mirrors else None
+        return RegistryStore(reference, settings, self.cancel, self.whereabouts, mirrors=mirrors, observe=self.observe)
 
     def source(self, place: Place) -> Source:
         """Open any place for reading."""
-        return self.registry(place.reference) if place.reference is not None else places.source(place)
+        return self.registry(place.reference, reading=True) if place.reference is not None else places.source(place)
 
     def changing(self, place: Place) -> RegistryStore | LayoutStore:
         """Open a place to change what is there. Raises StoreError (`store-read-only`) for an archive."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -33,6 +34,9 @@ def registry_options(command: Command) -> Command:
         click.option("--plain-http", is_flag=True, help="Speak http to the registry (loopback ones need no asking)."),
         click.option("--insecure", is_flag=True, help="Accept any certificate of the registry."),
         click.option("--ca-file", metavar="FILE", help="Trust these certificate authorities too (PEM)."),
+        click.option("--cert", metavar="FILE", help="Our own certificate for the registry (PEM)."),
+        click.option("--key", metavar="FILE", help="The key to it (PEM), where FILE does not hold it too."),
+        click.option("--no-mirrors", is_flag=True, help="Read from the registry itself, not from its mirrors."),
         click.option("-u", "--username", metavar="NAME", help="Log in to the registry with this name."),
         click.option("--password-stdin", is_flag=True, help="Read the password from stdin."),
         click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
@@ -54,6 +58,9 @@ def session(
     plain_http: bool,
     insecure: bool,
     ca_file: str | None,
+    cert: str | None,
+    key: str | None,
+    no_mirrors: bool,
     username: str | None,
     password_stdin: bool,
     quiet: bool,
@@ -71,6 +78,15 @@ def session(
         from ocibuild.registry.settings import Credential
 
         credentials[host] = Credential(username, password_from_stdin(), source="--username")
+    certificates = {}
+    if cert or key:
+        if not cert:
+            raise UsageError("--key goes with --cert", hint="give both: --cert FILE --key FILE")
+        if host is None:
+            raise UsageError("--cert is for a registry, and none is named")
+        from ocibuild.registry.settings import Certificate
+
+        certificates[host] = Certificate(Path(cert), Path(key or cert))
     progress = Progress(quiet=quiet)
     try:
         yield Session(
@@ -78,6 +94,8 @@ def session(
             insecure=insecure,
             ca_file=ca_file,
             credentials=credentials,
+            certificates=certificates,
+            mirrors=not no_mirrors,
             observe=progress,
         )
     finally:

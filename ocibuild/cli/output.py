@@ -62,9 +62,10 @@ def failed(error: OcibuildError, as_json: bool) -> int:
 
 
 class Progress:
-    """Follows a flow's events. A line that rewrites itself on a terminal; nothing elsewhere, nothing when quiet."""
+    """Follows a flow's events. A line that rewrites itself on a terminal, warnings everywhere; nothing when quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
         self._shown = sys.stderr.isatty() and not quiet
         self._lock = threading.Lock()
         self._moved = 0
@@ -76,6 +77,8 @@ class Progress:
     def __call__(self, event: Event) -> None:
         """Take an event, from any thread."""
         if not self._shown:
+            if event.kind == "warning" and not self._quiet:
+                note(event.text)
             return
         with self._lock:
             if event.kind == "plan" and event.descriptor and event.descriptor.digest not in self._planned:
@@ -85,7 +88,7 @@ class Progress:
                 self._total -= event.descriptor.size
             self._moved += event.amount
             now = time.monotonic()
-            if event.kind == "retry":
+            if event.kind in ("retry", "warning"):
                 click.echo(f"\r\033[K{plain(event.text)}", err=True)
             elif self._total > 0 and now - self._last > _INTERVAL:
                 self._last = now

@@ -16,7 +16,7 @@ from typing import Literal
 from ocibuild.errors import Cancelled
 from ocibuild.spec.descriptor import Descriptor
 
-EventKind = Literal["plan", "start", "advance", "done", "exists", "mounted", "retry", "note"]
+EventKind = Literal["plan", "start", "advance", "done", "exists", "mounted", "retry", "note", "warning"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Event:
     """One thing that happened.
 
     `plan` a blob will be moved, `start`/`advance`/`done` it moves (`amount`: bytes since the last event; negative when a
-    retry starts over), `exists`/`mounted` it need not, `retry` and `note` carry `text` for a person.
+    retry starts over), `exists`/`mounted` it need not, `retry`, `note` and `warning` carry `text` for a person; a warning is
+    for everybody, the others are for who watches.
     """
 
     kind: EventKind

@@ -107,15 +107,15 @@ def absent(message: str, response: Response, code: str = "not-found") -> NotFoun
 
 @contextmanager
 def blob(
-    transport: Transport, repository: str, descriptor: Descriptor, offset: int, watch: Watch
+    transport: Transport, repository: str, descriptor: Descriptor, offset: int, watch: Watch, *, verified: bool = True
 ) -> Iterator[BinaryIO]:
-    """The content from `offset` on; verified while read when that is 0. Raises NotFoundError, ContentError.
+    """The content from `offset` on; `verified` while read when that is 0. Raises NotFoundError, ContentError.
 
     A connection that breaks in the middle is made again, and the reading goes on where it was.
     """
     with contextlib.closing(_Resumed(transport, repository, descriptor, offset, watch)) as stream:
         stream.connect()  # so that what is missing is told now, and not at the first byte
-        if offset:
+        if offset or not verified:
             yield cast(BinaryIO, stream)
         else:
             yield cast(BinaryIO, VerifyReader(cast(BinaryIO, stream), descriptor, stream.place))

@@ -1,18 +1,21 @@
 """Origins: scheme, host and port. What may be sent where, and which redirects are followed. RFC 6454, RFC 3986.
 
 A registry may answer with another address for its bytes (object storage, a CDN). That address gets the bytes and never
-a credential; a step down from https, and a step from the public network into a private one, is refused.
+a credential; a step down from https, and a step nearer (from the public network into a private one, from there to this
+machine), is refused.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ocibuild.errors import RegistryError
 
 _PORTS = {"http": 80, "https": 443}
+_NEARNESS = ("a public", "a private", "a local")
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,23 @@ class Origin:
     def netloc(self) -> str:
         """host[:port] as registries and credential files write it; the port of the scheme is left out."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == _PORTS.get(self.scheme) else f"{host}:{self.port}"
+
+    @property
+    def nearness(self) -> int:
+        """0 for the public network and for names, 1 for a private network, 2 for this machine and its own links."""
+        host = self.host.rstrip(".")
+        if host == "localhost" or host.endswith(".localhost"):
+            return 2
+        address = _address(host)
+        if address is None or address.is_global:
+            return 0
+        return 2 if address.is_loopback or address.is_link_local or address.is_unspecified else 1
 
     @property
     def is_private(self) -> bool:
         """True for names and addresses of this machine or its own network."""
-        if self.host == "localhost" or self.host.endswith(".localhost"):
-            return True
-        try:
-            address = ipaddress.ip_address(self.host.partition("%")[0])
-        except ValueError:
-            return False
-        return not address.is_global
+        return self.nearness > 0
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}"
@@ -73,9 +81,22 @@ def follow(url: str, location: str) -> str:
             raise refused(target, f"{here} is https and this is not")
         # A registry that does not know of the TLS in front of it; the answer came from this very origin.
         target, there = urlunsplit(urlsplit(target)._replace(scheme="https", netloc=here.netloc)), here
-    if there.is_private and not here.is_private:
-        raise refused(target, f"{here.host} is a public host and this is a private one")
+    if there.nearness > here.nearness:
+        raise refused(
+            target, f"{here.host} is {_NEARNESS[here.nearness]} host and this is {_NEARNESS[there.nearness]} one"
+        )
     return target
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))  # 127.1, 0x7f000001: resolvers take these too
+        except (OSError, ValueError):
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def public(url: str) -> str:

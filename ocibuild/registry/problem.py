@@ -10,17 +10,20 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from http.client import HTTPException, IncompleteRead, RemoteDisconnected
+from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from typing import Any
 
 from requests import Response
 from requests.exceptions import ProxyError
-from urllib3.exceptions import ConnectTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 from urllib3.exceptions import ProxyError as PoolProxyError
 from urllib3.exceptions import TimeoutError as PoolTimeoutError
 
 from ocibuild.errors import AuthorizationError, NetworkError, OcibuildError, RegistryError
+from ocibuild.registry import certs
 from ocibuild.registry.origin import Origin, public
+from ocibuild.registry.proxy import origin_of, proxies
+from ocibuild.registry.settings import Settings
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]+")
 _QUERY = re.compile(r"(https?://[^\s\"'?#]+)[?#][^\s\"']*")
@@ -90,8 +93,10 @@ def refusal(response: Response, doing: str) -> OcibuildError:
 
 
 def _by_status(status: int, said: str) -> tuple[str, str | None]:
-    if status == 400 and "https server" in said.lower():
-        return "https-expected", "this registry speaks https: leave --plain-http out"
+    if status == 400 and any(mark in said.lower() for mark in ("https server", "https port")):
+        return "https-expected", _HTTPS_HINT
+    if status == 400 and "ssl certificate" in said.lower():  # nginx: "No required SSL certificate was sent"
+        return "client-certificate-missing", _CLIENT_HINT
     if status == 404:
         return "repository-unknown", "create the repository first, or check its name"
     if status == 413:
@@ -121,31 +126,40 @@ def stranger(response: Response, wanted: str) -> RegistryError:
     )
 
 
-def unreachable(error: BaseException, url: str) -> NetworkError:
-    """The error for no answer at all, told by what lies at the bottom of requests' and urllib3's wrappings."""
+def unreachable(error: BaseException, url: str, settings: Settings | None = None) -> OcibuildError:
+    """The error for no answer at all, told by what lies at the bottom of requests' and urllib3's wrappings.
+
+    NetworkError, but RegistryError for what does not speak http. `settings` tell which proxy and which certificates.
+    """
+    settings = settings or Settings()
     origin = Origin.of(url)
     chain = list(_causes(error))
     if found := _find(chain, ProxyError, PoolProxyError):
-        return _network(
-            "proxy-failed", f"the proxy for {origin} failed", "check HTTPS_PROXY and NO_PROXY", _bottom(found)
-        )
+        return proxied(url, settings, _bottom(found))
+    through = next(iter(proxies(url, settings.environ).values()), "")
+    if through.startswith("socks") and (found := _find(chain, NewConnectionError, ConnectTimeoutError)):
+        return proxied(url, settings, _bottom(found))
     if isinstance(found := _find(chain, socket.gaierror), socket.gaierror):
         passing = found.errno == socket.EAI_AGAIN
         return _network(
             "dns-unavailable" if passing else "dns-failed", f"the host {origin.host} was not found", _NAME_HINT
         )
     if isinstance(found := _find(chain, ssl.SSLCertVerificationError), ssl.SSLCertVerificationError):
-        why = clean(found.verify_message or str(found))
-        return _network("tls-untrusted", f"the certificate of {origin.netloc} is not trusted: {why}", _CERTIFICATE_HINT)
-    if found := _find(chain, ssl.SSLError):
-        return _tls(str(found), origin)
+        return _untrusted(found, origin, settings)
+    if (found := _find(chain, ssl.SSLError)) and not isinstance(found, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return _tls(str(found), origin, settings)
+    if (found := _find(chain, BadStatusLine)) and str(found).startswith(_ALERT):
+        return RegistryError(f"{origin.netloc} speaks TLS", code="https-expected", hint=_HTTPS_HINT)
     if found := next((each for each in chain if _is_no_http(each)), None):
         return malformed(url, str(found))
     if _find(chain, ConnectionRefusedError):
         return _network("connection-refused", f"nothing listens on {origin.netloc}", _refused_hint(origin))
     if _find(chain, ConnectTimeoutError, TimeoutError, PoolTimeoutError):
+        doing = " to the TLS handshake" if any("handshake" in str(each) for each in chain) else ""
         return _network(
-            "timeout", f"{origin.netloc} gave no answer in time", "try again; check the network, the proxy, the port"
+            "timeout",
+            f"{origin.netloc} gave no answer in time{doing}",
+            "try again; check the network, the proxy, the port",
         )
     return _network("connection-lost", f"the connection to {origin.netloc} broke", "try again", _bottom(error))
 
@@ -182,15 +196,85 @@ def cut_short(url: str, count: int, size: int) -> NetworkError:
 
 
 _NAME_HINT = "check the spelling; behind a proxy, set HTTPS_PROXY"
-_CERTIFICATE_HINT = "give the authority with --ca-file (or SSL_CERT_FILE); --insecure accepts any certificate"
+_HTTPS_HINT = "this registry speaks https: leave --plain-http out"
+_ALERT = "\x15\x03"  # how a TLS record begins that is an alert
+_PLAIN = ("WRONG_VERSION_NUMBER", "RECORD_LAYER", "HTTP_REQUEST")
+_OLD = ("UNSUPPORTED_PROTOCOL", "ALERT_PROTOCOL_VERSION", "WRONG_SSL_VERSION")
+_ANONYMOUS = ("CERTIFICATE_REQUIRED",)
+_REJECTED = ("ALERT_UNKNOWN_CA", "ALERT_BAD_CERTIFICATE", "ALERT_CERTIFICATE", "UNSUPPORTED_CERTIFICATE")
 
 
-def _tls(text: str, origin: Origin) -> NetworkError:
-    if any(mark in text.upper().replace(" ", "_") for mark in ("WRONG_VERSION_NUMBER", "RECORD_LAYER", "HTTP_REQUEST")):
+def proxied(url: str, settings: Settings, why: str) -> NetworkError:
+    """The error for what a proxy did. Its address is named, its user and password never are."""
+    through = next(iter(proxies(url, settings.environ).values()), "")
+    name = f"the proxy {origin_of(through)}" if through else "the proxy"
+    if re.search(r"\b407\b", why):
+        hint = "give it as in HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT, what is special in them percent-encoded"
+        return _network("proxy-login", f"{name} wants a login that it knows", hint)
+    if status := re.search(r"Tunnel connection failed: (\d{3}[^:]*)", why):
+        hint = "ask who runs the proxy, or name the host in NO_PROXY"
         return _network(
-            "tls-expected", f"{origin.netloc} does not speak TLS", "if it speaks plain HTTP, use --plain-http"
+            "proxy-refused", f"{name} does not connect to {Origin.of(url).netloc}: {clean(status[1])}", hint
         )
-    return _network("tls-failed", f"no TLS with {origin.netloc}: {clean(text, 200)}", None)
+    return _network("proxy-failed", f"{name} for {Origin.of(url)} failed", "check HTTPS_PROXY and NO_PROXY", why)
+
+
+def _untrusted(error: ssl.SSLCertVerificationError, origin: Origin, settings: Settings) -> NetworkError:
+    why = clean(error.verify_message or str(error))
+    shown = getattr(error, "shown", None)
+    known = f" ({_described(shown)})" if isinstance(shown, dict) else ""
+    folders = list(certs.looked(origin, settings))
+    there = next((folder for folder in folders if folder.is_dir()), None)
+    if there:
+        looked = f"; what {there} holds does not vouch for it"
+    else:
+        parents = ", ".join(dict.fromkeys(str(folder.parent) for folder in folders))
+        looked = f"; there is no folder {folders[0].name} in {parents}" if folders else ""
+    message = f"the certificate of {origin.netloc} is not trusted: {why}{known}{looked}"
+    return _network("tls-untrusted", message, _CERTIFICATE_HINT)
+
+
+def _described(shown: dict[str, Any]) -> str:
+    """Subject, issuer and last day of a certificate, as OpenSSL's decoder gives them."""
+
+    def named(field: str) -> str:
+        parts = [
+            value for rdn in shown.get(field, ()) for key, value in rdn if key in ("commonName", "organizationName")
+        ]
+        return ", ".join(parts) or "nobody"
+
+    hosts = ", ".join(value for _, value in shown.get("subjectAltName", ())[:8])
+    return clean(
+        f"for {hosts or named('subject')}; subject {named('subject')}; issued by {named('issuer')}; "
+        f"valid until {shown.get('notAfter', 'who knows when')}"
+    )
+
+
+def _tls(text: str, origin: Origin, settings: Settings) -> NetworkError:
+    said = text.upper().replace(" ", "_")
+    # Servers before TLS 1.3, and Go's, call a certificate that was not shown a bad one.
+    is_ours_shown = bool(certs.trust(origin, settings).certificates)
+    for marks, code, what, hint in (
+        (_PLAIN, "tls-expected", "does not speak TLS", "if it speaks plain HTTP, use --plain-http"),
+        (_OLD, "tls-too-old", "offers no TLS of version 1.2 or later", "bring the registry's TLS up to date"),
+        (
+            _ANONYMOUS if is_ours_shown else _ANONYMOUS + _REJECTED,
+            "client-certificate-missing",
+            "wants a client certificate",
+            _CLIENT_HINT,
+        ),
+        (_REJECTED, "client-certificate-refused", "does not accept our client certificate", _CLIENT_HINT),
+    ):
+        if any(mark in said for mark in marks):
+            return _network(code, f"{origin.netloc} {what}", hint)
+    guess = f"perhaps it wants a client certificate: {_CLIENT_HINT}" if "HANDSHAKE_FAILURE" in said else None
+    return _network("tls-failed", f"no TLS with {origin.netloc}: {clean(text, 200)}", guess)
+
+
+_CERTIFICATE_HINT = (
+    "give the authority with --ca-file, SSL_CERT_FILE or in certs.d/HOST/ca.crt; --insecure accepts any certificate"
+)
+_CLIENT_HINT = "give one with --cert and --key, or as certs.d/HOST/client.cert and client.key"
 
 
 def _refused_hint(origin: Origin) -> str:

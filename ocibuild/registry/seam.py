@@ -18,9 +18,9 @@ import oras.provider
 from oras.container import Container
 from requests import Response
 
-from ocibuild.errors import AuthorizationError, RegistryError, UsageError
+from ocibuild.errors import AuthorizationError, NetworkError, RegistryError, UsageError
 from ocibuild.registry import auth as _registered
-from ocibuild.registry import problem
+from ocibuild.registry import policy, problem
 from ocibuild.registry.auth import Auth
 from ocibuild.registry.container import RegistryContainer
 from ocibuild.registry.credentials import Credential
@@ -77,9 +77,15 @@ class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
 
     @classmethod
     def of(cls, reference: Reference, settings: Settings, watch: Watch | None = None) -> Self:
-        """The client for a reference's registry: http where asked for, or on loopback; else https."""
-        plain = reference.is_loopback if settings.plain_http is None else settings.plain_http
-        return cls(reference.api_host, insecure=plain, settings=settings, watch=watch)
+        """The client for a reference's registry: http where asked for, or on loopback; else https.
+
+        Raises UsageError (`registry-blocked`, and for files that cannot be used).
+        """
+        found = policy.approach(reference, settings)
+        made = cls(reference.api_host, insecure=found.origin.scheme == "http", settings=found.settings, watch=watch)
+        if found.is_doubtful and not made._speaks_tls(found.origin):
+            made.prefix = "http"
+        return made
 
     def transport(self, url: str) -> Transport:
         """The way to the origin of a URL."""
@@ -92,6 +98,15 @@ class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
     def close(self) -> None:
         """Close pooled connections."""
         self.session.close()
+
+    def _speaks_tls(self, origin: Origin) -> bool:
+        try:
+            self.transport(str(origin)).send(Call("HEAD", f"{origin}/v2/", once=True), self.watch)
+        except NetworkError as error:
+            return error.code not in ("tls-expected", "connection-refused")
+        except RegistryError:
+            return True  # it refuses, and in TLS
+        return True
 
     def do_request(
         self,

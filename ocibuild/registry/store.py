@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from io import BytesIO
@@ -28,6 +28,7 @@ from ocibuild.store.base import Pushed, Source
 
 if TYPE_CHECKING:
     from ocibuild.registry.client import Client
+    from ocibuild.registry.mirrors import Ways
     from ocibuild.registry.referrers import Unlisted
     from ocibuild.registry.session import Upload
     from ocibuild.registry.transport import Transport, Watch
@@ -39,7 +40,9 @@ class RegistryStore:
     """Source and Target over one repository; safe for many threads.
 
     `cancel` ends what is under way in calls that have no flow of their own: give it the flow's. Stores that share
-    `whereabouts` take blobs over from each other's repositories where the registry lets them.
+    `whereabouts` take blobs over from each other's repositories where the registry lets them. With `mirrors`, the set
+    that names those that have failed, content is read from the registry's mirrors first; without, as for what is pushed
+    to, from the registry alone. `observe` is told of what is tried again, and what a person should know.
     Every method raises NetworkError, AuthorizationError, RegistryError and Cancelled besides what its protocol says.
     """
 
@@ -49,9 +52,14 @@ class RegistryStore:
         settings: Settings | None = None,
         cancel: Cancel | None = None,
         whereabouts: Whereabouts | None = None,
+        *,
+        mirrors: set[str] | None = None,
+        observe: Callable[[Event], None] = lambda event: None,
     ) -> None:
         self.reference = reference
         self.settings = settings or Settings()
+        self._mirrors = mirrors
+        self._observe = observe
         self._cancel = cancel or Cancel()
         self._whereabouts = whereabouts or Whereabouts()
         self._lock = threading.Lock()
@@ -81,7 +89,17 @@ class RegistryStore:
     def _watch(self) -> Watch:
         from ocibuild.registry.transport import Watch
 
-        return Watch(self._cancel)
+        return Watch(
+            self._cancel,
+            lambda text: self._observe(Event("retry", text=text)),
+            lambda text: self._observe(Event("warning", text=text)),
+        )
+
+    @cached_property
+    def _ways(self) -> Ways:
+        from ocibuild.registry.mirrors import Ways
+
+        return Ways(self.reference, self.settings, self._watch, lambda: self._transport, self._mirrors)
 
     @property
     def _transport(self) -> Transport:
@@ -97,17 +115,30 @@ class RegistryStore:
         target = name or self.reference.target
         if not (is_tag(target) or is_digest(target)):
             raise NotFoundError(f"{self.place} has no {target[:300]!r}: that is neither a tag nor a digest")
-        if found := download.look(self._transport, self.repository, target, self._watch):
-            return found
-        descriptor, data = download.manifest(self._transport, self.repository, target, self._watch)
-        self._keep(descriptor, data)
-        return descriptor
+
+        def ask(transport: Transport, repository: str) -> Descriptor:
+            # What a mirror says of a manifest's size is not taken on trust: it is read.
+            if not self._ways.endpoints and (found := download.look(transport, repository, target, self._watch)):
+                return found
+            descriptor, data = download.manifest(transport, repository, target, self._watch)
+            self._keep(descriptor, data)
+            return descriptor
+
+        return self._ways.read(ask, tag=is_tag(target))
 
     def exists(self, descriptor: Descriptor) -> bool:
         """True when the registry answers for it, with this size."""
         from ocibuild.registry import download
 
-        return download.exists(self._transport, self.repository, descriptor, self._watch)
+        def ask(transport: Transport, repository: str) -> bool:
+            if download.exists(transport, repository, descriptor, self._watch):
+                return True
+            raise NotFoundError(f"{transport.origin.netloc}/{repository} has no {descriptor.digest}")
+
+        try:
+            return self._ways.read(ask, lasting=False)
+        except NotFoundError:
+            return False
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[BinaryIO]:
         """The content from `offset` on; verified while read from the start. Raises NotFoundError, ContentError."""
@@ -117,7 +148,16 @@ class RegistryStore:
         if kept is not None:
             stream = BytesIO(kept[offset:])
             return stream if offset else cast(BinaryIO, VerifyReader(stream, descriptor, self.place))
-        return download.blob(self._transport, self.repository, descriptor, offset, self._watch)
+        if not self._ways.endpoints:
+            return download.blob(self._transport, self.repository, descriptor, offset, self._watch)
+        if not mediatype.is_node(descriptor.media_type):
+            return self._ways.open(descriptor, offset)
+
+        def ask(transport: Transport, repository: str) -> tuple[Descriptor, bytes]:
+            return download.manifest(transport, repository, descriptor.digest, self._watch)
+
+        self._keep(descriptor, self._ways.read(ask)[1])
+        return self.open(descriptor, offset)
 
     # Target
 
@@ -265,6 +305,8 @@ class RegistryStore:
             self._unlisted.clear()
             if "client" in self.__dict__:
                 self.client.close()
+            if "_ways" in self.__dict__:
+                self._ways.close()
 
     def _keep(self, descriptor: Descriptor, data: bytes) -> None:
         with self._lock:

@@ -80,7 +80,7 @@ class Watch:
         return cls(
             flow.cancel,
             lambda text: flow.observe(Event("retry", text=text)),
-            lambda text: flow.observe(Event("note", text=text)),
+            lambda text: flow.observe(Event("warning", text=text)),
         )
 
 
@@ -205,9 +205,9 @@ class Transport:
             "Accept": "*/*",
             "Accept-Encoding": "identity",
             "User-Agent": self.settings.user_agent,
-            **call.headers,
+            **dict(self.settings.headers.get(str(Origin.of(url)), ())),
+            **{name: value for name, value in call.headers.items() if name != "Authorization"},
         }
-        headers.pop("Authorization", None)
         if authorization:
             headers["Authorization"] = authorization
         times = self.settings.timeouts
@@ -233,9 +233,11 @@ class Transport:
                 _read(response, call.limit if response.ok else _BODY, Pace(times))
         except (requests.RequestException, HTTPError, OSError) as error:
             wire.cancel.check()  # a socket we cut ourselves
-            raise problem.late(url) if wire.late else problem.unreachable(error, url) from error
+            raise problem.late(url) if wire.late else problem.unreachable(error, url, self.settings) from error
         self._met = self._met or at_home
         _log.debug("%s %s: %d in %.3f s", call.method, public(url), response.status_code, time.monotonic() - began)
+        if response.status_code == 407:  # only a proxy says so
+            raise problem.proxied(url, self.settings, "407")
         return response
 
     def _heed(self, response: Response, watch: Watch) -> None:
@@ -256,7 +258,7 @@ def harden(session: Session, settings: Settings) -> None:
     """Make oras's session, which refuses cookies, one for many threads: no environment, our connections."""
     session.trust_env = False
     session.headers.clear()
-    adapter = Adapter(tls.Context(settings), settings.connections)
+    adapter = Adapter(tls.Contexts(settings), settings.connections)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
 

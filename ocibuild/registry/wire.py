@@ -7,14 +7,12 @@ socket down, at which the blocked system call returns at once.
 from __future__ import annotations
 
 import os
-import selectors
 import socket
-import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -26,11 +24,11 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 
 from ocibuild.content.flow import Cancel
 from ocibuild.registry.deadline import Deadline
+from ocibuild.registry.dial import dial
+from ocibuild.registry.tls import Contexts
 
 BLOCK = 256 * 1024
 """Bytes urllib3 reads from a body and sends in one go: large enough to be fast, small enough to time."""
-
-_SLICE = 0.1
 
 
 class Wire:
@@ -103,61 +101,12 @@ def wired(cancel: Cancel, connect: float) -> Iterator[Wire]:
         wire.release()
 
 
-def dial(host: str, port: int, seconds: float, options: Any, wire: Wire | None) -> socket.socket:
-    """A connected socket: each address of `host` in turn for `seconds`, in slices so as to be called off.
-
-    Raises OSError: socket.gaierror for a name nobody knows, TimeoutError, or the last address's refusal.
-    """
-    failure: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        sock = socket.socket(family, kind, protocol)
-        try:
-            for option in options or ():
-                sock.setsockopt(*option)
-            _connect(sock, address, seconds, wire)
-            return sock
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-    raise failure or OSError(f"{host} has no address")
-
-
-def _connect(sock: socket.socket, address: Any, seconds: float, wire: Wire | None) -> None:
-    sock.setblocking(False)
-    with suppress(BlockingIOError):
-        sock.connect(address)
-    deadline = time.monotonic() + seconds
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_WRITE)
-        while not selector.select(_SLICE):
-            if wire:
-                wire.cancel.check()
-            if time.monotonic() > deadline:
-                raise TimeoutError("connect timed out")
-    if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        raise OSError(code, "connect failed")  # OSError becomes ConnectionRefusedError and its like by the number
-
-
 class _Reporting(HTTPConnection):
-    """urllib3's connection, dialled by us, with its socket shown to the wire of the thread that uses it."""
+    """urllib3's connection, with its socket shown to the wire of the thread that uses it."""
 
     def _new_conn(self) -> socket.socket:
-        wire = _wire.get()
-        seconds = wire.connect if wire else 10.0
-        try:
-            sock = dial(self._dns_host, self.port or self.default_port, seconds, self.socket_options, wire)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, f"{self.host} did not answer within {seconds:g} s") from error
-        except OSError as error:
-            raise NewConnectionError(self, f"{error}") from error
-        # While sending, urllib3's connect timeout is the one that counts: it is ours for one block.
-        sock.settimeout(self.timeout if isinstance(self.timeout, int | float) else None)
-        if wire:
+        sock = super()._new_conn()
+        if wire := _wire.get():
             wire.hold(sock)
         return sock
 
@@ -175,11 +124,32 @@ class _Reporting(HTTPConnection):
             return super().getresponse()
 
 
-class _PlainConnection(_Reporting):
+class _Dialled(_Reporting):
+    """One that we dial ourselves."""
+
+    def _new_conn(self) -> socket.socket:
+        wire = _wire.get()
+        seconds, cancel = (wire.connect, wire.cancel) if wire else (10.0, None)
+        try:
+            sock = dial(self._dns_host, self.port or self.default_port, seconds, self.socket_options, cancel)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, f"{self.host} did not answer within {seconds:g} s") from error
+        except OSError as error:
+            raise NewConnectionError(self, f"{error}") from error
+        # While sending, urllib3's connect timeout is the one that counts: it is ours for one block.
+        sock.settimeout(self.timeout if isinstance(self.timeout, int | float) else None)
+        if wire:
+            wire.hold(sock)
+        return sock
+
+
+class _PlainConnection(_Dialled):
     pass
 
 
-class _SecureConnection(_Reporting, HTTPSConnection):
+class _SecureConnection(_Dialled, HTTPSConnection):
     def connect(self) -> None:
         super().connect()
         # Without verification urllib3 would warn at every request; the person has asked for it in so many words.
@@ -194,13 +164,22 @@ class _SecurePool(HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
+@cache
+def _reporting(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+    """The same kind of pool, of connections that report."""
+    if issubclass(pool.ConnectionCls, _Reporting):
+        return pool
+    connection = type("_Connection", (_Reporting, pool.ConnectionCls), {})
+    return type("_Pool", (pool,), {"ConnectionCls": connection})
+
+
 class Adapter(HTTPAdapter):
-    """requests' way to urllib3 with one TLS context for all, blocks of 256 KiB, and connections that report.
+    """requests' way to urllib3 with one TLS context for each origin, blocks of 256 KiB, and connections that report.
 
     requests would otherwise add certifi's authorities to any context and parse them anew for every connection.
     """
 
-    def __init__(self, tls: Callable[[], ssl.SSLContext], connections: int) -> None:
+    def __init__(self, tls: Contexts, connections: int) -> None:
         self._tls = tls
         self._process = os.getpid()
         self._connections = connections
@@ -221,8 +200,15 @@ class Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As requests has it, with our pools."""
+        if proxy.lower().startswith("socks"):
+            manager = super().proxy_manager_for(proxy, **kwargs)  # PySocks dials, with pools of urllib3's own
+            manager.pool_classes_by_scheme = {
+                scheme: _reporting(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
+            }
+            return manager
         if proxy.lower().startswith("https:"):
-            kwargs["proxy_ssl_context"] = self._tls()
+            # The one is for tunnels through the proxy, the other for what is asked of it in so many words.
+            kwargs["proxy_ssl_context"] = kwargs["ssl_context"] = self._tls.of_proxy(proxy)
         manager = super().proxy_manager_for(proxy, blocksize=BLOCK, **kwargs)
         manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
         return manager
@@ -232,9 +218,11 @@ class Adapter(HTTPAdapter):
     ) -> Any:  # typeshed's names for its two dictionaries are private
         """The pool's key, with our context in the place of requests' own."""
         where, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        if "%" in str(where["host"]):  # a zone: urllib3 knows it inside brackets only, which requests takes away
+            where["host"] = f"[{where['host']}]"
         if where["scheme"] != "https":
             return where, {}
-        context = self._tls()
+        context = self._tls.of(str(request.url))
         return where, {"ssl_context": context, "cert_reqs": context.verify_mode}
 
     def cert_verify(self, conn: Any, url: str, verify: bool | str, cert: Any) -> None:

@@ -12,6 +12,7 @@ import base64
 import contextlib
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -39,12 +40,13 @@ def leaks(text: str) -> bool:
 
 @dataclass(frozen=True)
 class Seen:
-    """A request, as it arrived."""
+    """A request, as it arrived; `shown` is the client's certificate, where it showed one."""
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: bytes
+    shown: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,12 +69,13 @@ class Answer:
 
 
 class Server:
-    """Serves `respond` on a port the system gives; a context manager.
+    """Serves `respond` on a port the system gives; a context manager. With `tls` set before it is entered, over TLS.
 
     A server that sees the planted secret and was not `entrusted` with it fails the test.
     """
 
     entrusted = False
+    tls: ssl.SSLContext | None = None
 
     def __init__(self, respond: Callable[[Seen], Answer] | None = None) -> None:
         self._respond = respond
@@ -89,8 +92,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        """http://host."""
-        return f"http://{self.host}"
+        """http://host, or https."""
+        return f"{'https' if self.tls else 'http'}://{self.host}"
 
     def early(self, method: str, path: str) -> Answer | None:
         """An answer for a request whose body is not to be read to its end."""
@@ -218,6 +221,17 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
+        def setup(self) -> None:
+            if server.tls is not None:  # in the connection's own thread: a stalled handshake blocks no other
+                self.request.settimeout(10)
+                self.request = server.tls.wrap_socket(self.request, server_side=True)
+            super().setup()
+
+        def finish(self) -> None:
+            super().finish()
+            if server.tls is not None:
+                self.request.close()  # the listener knows of the socket below it only
+
         def log_message(self, format: str, *args: Any) -> None:
             pass
 
@@ -226,7 +240,10 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             answer = server.early(self.command, self.path)
             wanted = length if answer is None or answer.read is None else min(length, answer.read)
             body = self.rfile.read(0 if answer and answer.stall and answer.read is None else wanted)
-            request = Seen(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
+            shown = self.connection.getpeercert() if isinstance(self.connection, ssl.SSLSocket) else None
+            request = Seen(
+                self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body, shown or None
+            )
             server.keep(request)
             if "chunked" in self.headers.get("Transfer-Encoding", ""):
                 answer = Answer(411, {"Connection": "close"}, b"chunked bodies are not expected here")

@@ -206,7 +206,7 @@ def test_a_proxy_that_refuses_is_named_and_its_password_is_not():
         environ = {"HTTPS_PROXY": f"http://ada:{PLANTED}@{proxy.host}"}
         with pytest.raises(NetworkError) as caught:
             RegistryStore(Reference.parse("r.example/a:1"), Settings(patience=QUICK, environ=environ)).resolve()
-    assert caught.value.code == "proxy-failed"
+    assert caught.value.code == "proxy-refused"
     assert PLANTED not in repr(caught.value)
 
 
@@ -657,7 +657,7 @@ def test_what_a_registry_warns_of_is_told_once():
     with Scripted(script) as server, Flow.open(events.append) as flow:
         known = store(server)
         assert [known.push(BLOB, flow) for _ in range(3)] == [Pushed.EXISTED] * 3
-    notes = [event.text for event in events if event.kind == "note"]
+    notes = [event.text for event in events if event.kind == "warning"]
     assert len(notes) == 1
     assert notes[0].endswith('this tag is "old"')
 

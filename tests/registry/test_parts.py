@@ -118,3 +118,59 @@ def test_a_ca_file_that_is_none(tmp_path):
         assert caught.value.code == "ca-file-invalid"
     with pytest.raises(UsageError):
         tls.context(Settings(environ={"SSL_CERT_FILE": str(tmp_path / "ca.pem")}))
+
+
+# How near an address is: nothing is followed nearer than where it came from.
+
+
+@pytest.mark.parametrize(
+    "host, nearness",
+    [
+        ("r.example", 0),
+        ("93.184.216.34", 0),
+        ("[2606:2800:220:1::1]", 0),
+        ("10.1.2.3", 1),
+        ("192.168.1.1", 1),
+        ("[fd00::1]", 1),
+        ("127.0.0.1", 2),
+        ("127.1", 2),  # what resolvers take for 127.0.0.1
+        ("2130706433", 2),
+        ("0x7f.0.0.1", 2),
+        ("0.0.0.0", 2),
+        ("169.254.169.254", 2),
+        ("[::1]", 2),
+        ("[::ffff:127.0.0.1]", 2),
+        ("[::ffff:169.254.169.254]", 2),
+        ("[fe80::1]", 2),
+        ("localhost", 2),
+        ("localhost.", 2),
+        ("r.localhost", 2),
+    ],
+)
+def test_how_near_an_address_is(host, nearness):
+    assert Origin.of(f"https://{host}/").nearness == nearness
+
+
+@pytest.mark.fault(28)
+@pytest.mark.parametrize(
+    "here, there, is_followed",
+    [
+        ("https://r.example/", "https://cdn.example/", True),
+        ("https://10.0.0.1/", "https://10.0.0.2/", True),
+        ("https://10.0.0.1/", "https://cdn.example/", True),
+        ("http://127.0.0.1:1/", "http://127.0.0.1:2/", True),
+        ("https://r.example/", "https://10.0.0.1/", False),
+        ("https://10.0.0.1/", "https://127.0.0.1/", False),
+        ("https://10.0.0.1/", "http://169.254.169.254/latest/meta-data", False),
+        ("https://r.example/", "https://127.1/", False),
+        ("https://r.example/", "https://[::ffff:10.0.0.1]/", False),
+        ("https://r.example/", "file:///etc/passwd", False),
+    ],
+)
+def test_what_is_followed(here, there, is_followed):
+    if is_followed:
+        assert follow(here, there) == there
+    else:
+        with pytest.raises(RegistryError) as caught:
+            follow(here, there)
+        assert caught.value.code == "location-refused"

@@ -108,7 +108,8 @@ def untrusted() -> ssl.SSLCertVerificationError:
         (ConnectionResetError(), "connection-lost"),
         (untrusted(), "tls-untrusted"),
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "tls-expected"),
-        (ssl.SSLError(1, "[SSL: TLSV1_ALERT_PROTOCOL_VERSION] alert"), "tls-failed"),
+        (ssl.SSLError(1, "[SSL: TLSV1_ALERT_PROTOCOL_VERSION] alert"), "tls-too-old"),
+        (ssl.SSLError(1, "[SSL: TLSV1_ALERT_INTERNAL_ERROR] alert"), "tls-failed"),
     ],
 )
 def test_the_networks_failures_are_told_by_their_cause(cause: Exception, code: str) -> None:
