@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, runtime_checkable
@@ -92,6 +93,23 @@ class Roots(Protocol):
 
     def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
         """Names and descriptors in the store's order; None names an untagged root."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Content in a store, opened there each time."""
+
+    source: Source
+    descriptor: Descriptor
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.descriptor.size
+
+    def open(self, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """A stream from `offset` on; verified while it is read from the start."""
+        return self.source.open(self.descriptor, offset)
 
 
 def fetch(source: Source, descriptor: Descriptor, limit: int = jsonform.MAX_DOCUMENT) -> bytes:
