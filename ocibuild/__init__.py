@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ocibuild.api.check import Finding, check
+    from ocibuild.api.convert import convert
     from ocibuild.api.diff import Difference, diff
     from ocibuild.api.explain import explain
     from ocibuild.api.extract import Extracted, extract
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ocibuild.api.joining import join
     from ocibuild.api.login import LoggedIn, LoggedOut, login, logins, logout
     from ocibuild.api.pack import Packed, pack
+    from ocibuild.api.pull import pull
     from ocibuild.api.raw import blob, config, digest, manifest
     from ocibuild.api.session import Session
     from ocibuild.api.transfer import Transferred, copy, push
@@ -83,6 +85,7 @@ __all__ = [
     "blob",
     "check",
     "config",
+    "convert",
     "copy",
     "diff",
     "digest",
@@ -95,6 +98,7 @@ __all__ = [
     "logout",
     "manifest",
     "pack",
+    "pull",
     "push",
 ]
 
@@ -117,6 +121,7 @@ _HOMES = {
     "blob": "api.raw",
     "check": "api.check",
     "config": "api.raw",
+    "convert": "api.convert",
     "copy": "api.transfer",
     "diff": "api.diff",
     "digest": "api.raw",
@@ -129,6 +134,7 @@ _HOMES = {
     "logout": "api.login",
     "manifest": "api.raw",
     "pack": "api.pack",
+    "pull": "api.pull",
     "push": "api.transfer",
 }
 

@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
+from ocibuild import ambient
 from ocibuild.api.session import Session
-from ocibuild.cli.output import Progress
+from ocibuild.cli import progress as following
+from ocibuild.content.flow import Event
 from ocibuild.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -29,7 +31,13 @@ def registry_options(command: Command) -> Command:
         click.option("--ca-file", metavar="FILE", help="Trust these certificate authorities too (PEM)."),
         click.option("-u", "--username", metavar="NAME", help="Log in to the registry with this name."),
         click.option("--password-stdin", is_flag=True, help="Read the password from stdin."),
-        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result and errors."),
+        click.option(
+            "--progress",
+            type=click.Choice(following.MODES),
+            default="auto",
+            help="Bars (tty), lines (plain), JSON events (json) on stderr, or none.  [default: auto]",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -51,6 +59,7 @@ def session(
     username: str | None,
     password_stdin: bool,
     quiet: bool,
+    progress: str = "auto",
 ) -> Iterator[Session]:
     """The session those options mean; `host` is the registry that an explicit login is for, and no other."""
     credentials = {}
@@ -65,14 +74,21 @@ def session(
         from ocibuild.registry.settings import Credential
 
         credentials[host] = Credential(username, password_from_stdin(), source="--username")
-    progress = Progress(quiet=quiet)
+    surroundings = ambient.read()
+    shown = following.choose(progress, surroundings, quiet=quiet)
     try:
         yield Session(
             plain_http=True if plain_http else None,
             insecure=insecure,
             ca_file=ca_file,
             credentials=credentials,
-            observe=progress,
+            observe=shown,
+            surroundings=surroundings,
         )
     finally:
-        progress.close()
+        shown.close()
+
+
+def say(current: Session, text: str) -> None:
+    """One line for the person, in the form that --progress asks for; none with --quiet."""
+    current.observe(Event("note", text=text))

@@ -14,7 +14,7 @@ from concurrent.futures import Future
 
 from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK, Blob, Content, File, changed
-from ocibuild.content.flow import Event, Flow
+from ocibuild.content.flow import Flow
 from ocibuild.errors import ContentError
 from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Layer, Plan, Raw, Written
 from ocibuild.spec.descriptor import Descriptor
@@ -77,8 +77,6 @@ def _layer(layer: Layer, target: Target, flow: Flow) -> Written:
 
 def _files(layer: Files, target: Target, flow: Flow) -> Written:
     compressor = codec.parse(layer.compression)
-    total = tar.size(layer.entries, layer.mtime)
-    flow.observe(Event("note", text=f"layer of {total} bytes, {compressor.name}"))
     diff, blob, size = hashlib.sha256(), hashlib.sha256(), 0
     with _ingesting(target).sink() as sink:
         for encoded in encode(layer, flow, diff):
