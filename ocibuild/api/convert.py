@@ -146,7 +146,7 @@ def _index(store: Source, index: Index, root: Descriptor, wish: _Wish, flow: Flo
         return _Outcome(store, root, (f"every entry has the shape {wish.shape.name} already; copied as it is",))
     about = [entry for entry in entries if entry.annotations.get(annotation.ATTESTATION_DIGEST) in changed]
     if about:
-        notes.append(f"{len(about)} attestations are left out: they are about manifests that were converted")
+        notes.append(f"left out: attestations about manifests that were converted ({len(about)})")
     kept = tuple(entry for entry in entries if entry not in about)
     blob = Blob.of(mediatype.INDEX, replace(index, manifests=kept, media_type=mediatype.INDEX).to_bytes())
     memory = MemoryStore()

@@ -155,6 +155,122 @@ def test_an_index_of_images_keeps_its_natives() -> None:
     assert done.notes == ("wasi/wasm: wasm-layer becomes image",)
 
 
+def foreign(layout: str, layers: list[list[tarfile.TarInfo]], process: dict[str, Any]) -> None:
+    """An image as other tools make them: several layers, a config with what they say in it."""
+    import hashlib
+    import io
+
+    program = (SAMPLES / "hello.wasm").read_bytes()
+    pack(SAMPLES / "hello.wasm", output=layout)
+    blobs = Path(layout) / "blobs/sha256"
+
+    def put(data: bytes, media_type: str) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{media_type}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    found = []
+    for members in layers:
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w") as archive:
+            for member in members:
+                data = program if member.name.endswith(".wasm") else b"text"
+                member.size = len(data) if member.isreg() else 0
+                archive.addfile(member, io.BytesIO(data))
+        found.append(put(stream.getvalue(), "layer.v1.tar"))
+    said = {
+        "architecture": "wasm", "os": "wasi", "created": "2026-01-31T12:00:00.123456789Z", "config": process,
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in found]},
+    }  # fmt: skip
+    config = put(json.dumps(said).encode(), "config.v1+json")
+    manifest = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json"}
+    put_index(layout, {**manifest, "config": config, "layers": found})
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, mode: int = 0o644, link: str = "") -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.mode, info.linkname = kind, mode, link
+    return info
+
+
+def test_layers_of_others_become_one_and_whiteouts_have_done_their_work() -> None:
+    below = [
+        member("etc", tarfile.DIRTYPE, 0o755),
+        member("etc/gone"),
+        member("etc/kept", mode=0o600),
+        member("old.wasm"),
+    ]
+    above = [
+        member("etc/.wh.gone"),
+        member(".wh.old.wasm"),
+        member("bin/hello.wasm", mode=0o755),
+        member("etc/hard", tarfile.LNKTYPE, link="etc/kept"),
+        member("etc/soft", tarfile.SYMTYPE, link="kept"),
+    ]
+    foreign("a.oci", [below, above], {"Cmd": ["/bin/hello.wasm", "-v"], "Env": ["A=1"]})
+    done = convert("a.oci", "b.oci", format="compat")
+    assert files("b.oci", str(done.descriptor.digest)) == ["etc", "etc/kept", "etc/hard", "etc/soft", "plugin.wasm"]
+    made = config("b.oci", str(done.descriptor.digest))
+    # Arguments that began with the program are arguments of it now.
+    assert made["config"] == {"Env": ["A=1"], "Entrypoint": ["/plugin.wasm"], "Cmd": ["-v"]}
+    assert made["created"] == "2026-01-31T12:00:00.123456789Z"
+    extract("b.oci", "out.wasm")
+    assert Path("out.wasm").read_bytes() == (SAMPLES / "hello.wasm").read_bytes()
+
+
+def test_a_file_that_no_layer_of_ours_holds_is_refused() -> None:
+    foreign("a.oci", [[member("dev/null", tarfile.CHRTYPE), member("hello.wasm")]], {"Entrypoint": ["hello.wasm"]})
+    with pytest.raises(ContentError, match="/dev/null is a device") as caught:
+        convert("a.oci", "b.oci", format="compat")
+    assert caught.value.code == "not-convertible"
+    assert not Path("b.oci").exists()
+
+
+def test_a_file_in_the_programs_new_place_is_refused() -> None:
+    foreign("a.oci", [[member("plugin.wasm"), member("hello.wasm")]], {"Entrypoint": ["/hello.wasm"]})
+    with pytest.raises(UsageError) as caught:
+        convert("a.oci", "b.oci", format="compat")
+    assert caught.value.code == "path-duplicate"
+
+
+def test_an_attestation_about_what_was_converted_is_left_out() -> None:
+    pack(SAMPLES / "hello.wasm", output="many.oci", format="wasm-layer")
+    raw = json.loads(Path("many.oci/index.json").read_bytes())["manifests"][0]
+    about = pack(SAMPLES / "hello.wasm", output="many.oci", format="artifact").descriptor
+    entry = {"mediaType": raw["mediaType"], "digest": raw["digest"], "size": raw["size"]}
+    statement = {
+        "mediaType": about.media_type, "digest": str(about.digest), "size": about.size,
+        "platform": {"os": "unknown", "architecture": "unknown"},
+        "annotations": {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": raw["digest"]},
+    }  # fmt: skip
+    entries = [{**entry, "platform": {"os": "wasi", "architecture": "wasm"}}, statement]
+    put_index(
+        "many.oci", {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries}
+    )
+    done = convert("many.oci", "b.oci", format="image")
+    straight = pack(SAMPLES / "hello.wasm", output="c.oci", format="image").digest
+    assert [child["digest"] for child in document("b.oci", str(done.descriptor.digest))["manifests"]] == [straight]
+    assert done.notes[1] == "left out: attestations about manifests that were converted (1)"
+    again = convert("b.oci", "d.oci", format="image")
+    assert (again.descriptor.digest, again.notes) == (
+        done.descriptor.digest,
+        ("every entry has the shape image already; copied as it is",),
+    )
+
+
+@pytest.mark.parametrize("output", ["b.tar", "oci:b:2"])
+def test_a_subject_goes_into_layouts_and_archives_too(output: str) -> None:
+    from ocibuild.api import places
+
+    packed = pack(SAMPLES / "hello.wasm", output="a.oci")
+    done = convert("a.oci", output, format="wasm-layer", subject=True)
+    store = places.source(places.parse(output))
+    assert store.exists(packed.descriptor)
+    extract(done.reference, "out.wasm")
+    extract(f"{done.reference.partition('@')[0]}@{packed.digest}", "original.wasm")
+    assert Path("out.wasm").read_bytes() == Path("original.wasm").read_bytes()
+
+
 def put_index(layout: str, index: Any) -> None:
     import hashlib
 
