@@ -16,13 +16,13 @@ from ocibuild.api.session import Session
 from ocibuild.api.transfer import Transferred
 from ocibuild.binary.artifact import inspect_extent
 from ocibuild.content.blob import Blob
-from ocibuild.content.flow import Flow
+from ocibuild.content.flow import Event, Flow
 from ocibuild.errors import ContentError, UsageError
 from ocibuild.image import made
 from ocibuild.image.look import Look
 from ocibuild.image.made import MadeStore
 from ocibuild.image.shapes import Shape, carry, shape
-from ocibuild.image.shapes.recognise import find_program, recognise
+from ocibuild.image.shapes.recognise import recognise
 from ocibuild.pack import presets
 from ocibuild.pack.describe import described
 from ocibuild.spec import annotation, mediatype
@@ -33,6 +33,9 @@ from ocibuild.store.base import Source
 from ocibuild.store.graph import node
 from ocibuild.store.memory import MemoryStore
 from ocibuild.store.overlay import OverlayStore
+
+_LONG = 32 * 1024 * 1024
+"""Bytes that take long enough to read for a person to be told why nothing moves yet."""
 
 _CONVERTIBLE = ("image", "compat", "wasm-layer", "artifact", "solo", "wasm-to-oci")
 
@@ -173,7 +176,9 @@ def _image(store: Source, root: Descriptor, manifest: Manifest, wish: _Wish, flo
         )
     if found == wish.shape.name and wish.preset is None:
         return _as_it_is(store, root, wish)
-    original = carry.read(store, manifest, find_program)
+    if (length := sum(layer.size for layer in manifest.layers)) >= _LONG:
+        flow.observe(Event("note", text=f"reading {length >> 20} MiB of {store.place} to learn the new digest"))
+    original = carry.read(store, manifest)
     with Look(original.program) as look:
         artifact = inspect_extent(look, allow_dynamic=True)
     if wish.preset is not None:

@@ -191,6 +191,17 @@ def test_events_are_one_json_document_a_line(registry: Slow, large: str, run: Ru
     assert [json.loads(line)["event"] for line in again.err.splitlines()].count("exists") == 3
 
 
+def test_what_is_fetched_is_followed_too(registry: Slow, large: str, run: Run) -> None:
+    registry.released.set()
+    run("push", large, f"{registry.host}/a:1")
+    ran = run("pull", f"{registry.host}/a:1", "-o", "back.oci", "--progress", "json")
+    moved = [event["moved"] for line in ran.err.splitlines() if (event := json.loads(line))["event"] == "advance"]
+    assert max(moved) >= SIZE
+    again = run("pull", f"{registry.host}/a:1", "-o", "back.oci")
+    assert re.search(r"^[0-9a-f]{12} 3\.0 MiB: already there$", again.err, re.M)
+    assert "fetched 0 B (0 blobs), 3.0 MiB (3 blobs) already there" in again.err
+
+
 def test_none_shows_the_account_alone(registry: Slow, large: str, run: Run) -> None:
     registry.released.set()
     assert run("push", large, f"{registry.host}/a:1", "--progress", "none").err == "uploaded 3.0 MiB (3 blobs)\n"

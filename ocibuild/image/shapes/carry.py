@@ -6,7 +6,6 @@ other shape has no place for is told in `lost`; files are never lost, they are r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -16,7 +15,7 @@ from ocibuild.content.tar import Entry, checked_path
 from ocibuild.errors import ContentError, UsageError
 from ocibuild.image.rootfs import Inside, Member, RootFs
 from ocibuild.image.shapes import Shape, compat
-from ocibuild.image.shapes.recognise import Program, candidates, has_rootfs, recognise
+from ocibuild.image.shapes.recognise import Program, candidates, find_program, has_rootfs, recognise
 from ocibuild.image.shapes.request import Request
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.config import DEFAULT_PATH, ImageConfig, Process
@@ -47,10 +46,10 @@ class Original:
     author: str | None
 
 
-def read(source: Source, manifest: Manifest, find: Callable[..., Program]) -> Original:
-    """Open an image. `find` is recognise.find_program. Raises ContentError as that does."""
+def read(source: Source, manifest: Manifest) -> Original:
+    """Open an image. Raises ContentError as `find_program` does."""
     rootfs = RootFs.read(source, manifest.layers) if has_rootfs(manifest) else None
-    program = find(source, manifest, rootfs)
+    program = find_program(source, manifest, rootfs)
     data = fetch(source, manifest.config)
     if manifest.config.media_type in mediatype.IMAGE_CONFIGS:
         config = ImageConfig.parse(data)
@@ -89,7 +88,7 @@ def carry(
     extras = _extras(original, target)
     path = checked_path(name) if name else _path(original.program)
     process = _process(original, facts)
-    lost = _lost(original, process, target, platform)
+    lost = _lost(original, process, target)
     placed = compat.PLUGIN if target.name == compat.NAME else path
     created, seconds = _created(original.created, epoch)
     request = Request(
@@ -153,7 +152,7 @@ def _started(original: Original, process: Process, placed: str) -> Process:
     return replace(process, entrypoint=() if words == (f"/{placed}",) else words)
 
 
-def _lost(original: Original, process: Process, target: Shape, platform: Platform) -> list[str]:
+def _lost(original: Original, process: Process, target: Shape) -> list[str]:
     lost = []
     if not target.runnable and original.config is not None:
         lost = [word for name, word in _NO_PLACE if getattr(process, name)]
@@ -165,7 +164,7 @@ def _lost(original: Original, process: Process, target: Shape, platform: Platfor
             lost.append("working directory")
         if set(process.labels.items()) - set(original.manifest.annotations.items()):
             lost.append("labels")
-        if original.config.platform not in (WASI, platform):
+        if original.config.platform != WASI:
             lost.append(f"platform {original.config.platform}")
     if target.config_type not in (mediatype.CONFIG, mediatype.WASM_CONFIG):
         lost += ["author"] if original.author else []
