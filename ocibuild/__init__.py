@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ocibuild.api.attaching import Attached, attach, referrers
     from ocibuild.api.check import Finding, check
+    from ocibuild.api.convert import convert
     from ocibuild.api.diff import Difference, diff
     from ocibuild.api.explain import explain
     from ocibuild.api.extract import Extracted, extract
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ocibuild.api.listing import repositories, tags
     from ocibuild.api.login import LoggedIn, LoggedOut, login, logins, logout
     from ocibuild.api.pack import Packed, pack
+    from ocibuild.api.pull import pull
     from ocibuild.api.raw import blob, config, digest, manifest
     from ocibuild.api.removing import Removed, remove
     from ocibuild.api.session import Session
@@ -92,6 +94,7 @@ __all__ = [
     "blob",
     "check",
     "config",
+    "convert",
     "copy",
     "diff",
     "digest",
@@ -104,6 +107,7 @@ __all__ = [
     "logout",
     "manifest",
     "pack",
+    "pull",
     "push",
     "referrers",
     "remove",
@@ -136,6 +140,7 @@ _HOMES = {
     "blob": "api.raw",
     "check": "api.check",
     "config": "api.raw",
+    "convert": "api.convert",
     "copy": "api.transfer",
     "diff": "api.diff",
     "digest": "api.raw",
@@ -148,6 +153,7 @@ _HOMES = {
     "logout": "api.login",
     "manifest": "api.raw",
     "pack": "api.pack",
+    "pull": "api.pull",
     "push": "api.transfer",
     "referrers": "api.attaching",
     "remove": "api.removing",

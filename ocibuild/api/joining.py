@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 from ocibuild.api import places
 from ocibuild.api.session import Session
-from ocibuild.api.transfer import Transferred
+from ocibuild.api.transfer import Transferred, send
 from ocibuild.content.blob import Blob
 from ocibuild.errors import UsageError
 from ocibuild.spec import mediatype
 from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest
-from ocibuild.store import copy as copying
 from ocibuild.store.base import Source, fetch
 from ocibuild.store.graph import node
 from ocibuild.store.memory import MemoryStore
@@ -41,16 +40,7 @@ def join(*references: str, tag: str, session: Session | None = None) -> Transfer
     with session.flow() as flow:
         memory.push(made, flow)
         source = OverlayStore(memory, *dict.fromkeys(store for store, _ in found))
-        if destination.reference is not None:
-            with session.registry(destination.reference) as registry:
-                names = [destination.reference.tag] if destination.reference.tag else []
-                copied = copying.copy(source, made.descriptor, registry, names=names, flow=flow)
-            return Transferred(made.descriptor, f"{destination.reference.name}@{made.descriptor.digest}", copied)
-        names = [destination.name] if destination.name else []
-        with places.target(destination) as target:
-            copied = copying.copy(source, made.descriptor, target, names=names, flow=flow)
-    reference = f"{destination.transport}:{destination.path}@{made.descriptor.digest}"
-    return Transferred(made.descriptor, reference, copied)
+        return send(source, made.descriptor, destination, session, flow)
 
 
 def _entries(store: Source, root: Descriptor, text: str) -> Sequence[Descriptor]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ocibuild.api import engines, places
+from ocibuild.api import places
 from ocibuild.api.places import Place
 from ocibuild.api.session import Session
 from ocibuild.binary.artifact import Artifact, inspect
@@ -150,6 +150,8 @@ def _write(
                 _tag(archive, root, references, place)
         copied = [_push(stage, root, reference, session, flow) for reference in references] if push else []
         if load:
+            from ocibuild.api import engines
+
             engines.load(load, stage)
     names = _names(root, references if push else [], place)
     return Packed(root, names, made, artifacts, tuple(copied))

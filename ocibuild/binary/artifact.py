@@ -76,6 +76,12 @@ def inspect_bytes(data: bytes, name: str, *, allow_dynamic: bool = False) -> Art
     return Artifact(name, os.path.basename(name), len(data), Stamp(0, 0, len(data), 0), facts)
 
 
+def inspect_extent(extent: Extent, *, allow_dynamic: bool = False) -> Artifact:
+    """The same for bytes that can be read in places, such as a program inside an image. Raises as `inspect`."""
+    facts = _facts(extent, allow_dynamic)
+    return Artifact(extent.name, extent.name, extent.size, Stamp(0, 0, extent.size, 0), facts)
+
+
 def _facts(extent: Extent, allow_dynamic: bool) -> WasmFacts | ElfFacts:
     head = extent.read_at(0, sniff.HEAD)
     if not head:

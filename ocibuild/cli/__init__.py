@@ -15,6 +15,7 @@ from ocibuild.errors import OcibuildError
 _VERBS = {
     "pack": "Pack programs into one image.",
     "push": "Push a local image to registries.",
+    "pull": "Fetch an image from a registry.",
     "copy": "Copy an image between any two places.",
     "save": "Write an image into an archive.",
     "index": "Join pushed images into one index.",

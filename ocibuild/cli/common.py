@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 import click
 
+from ocibuild import ambient
 from ocibuild.api.session import Session
-from ocibuild.cli.output import Progress
+from ocibuild.cli import progress as following
+from ocibuild.content.flow import Event
 from ocibuild.errors import UsageError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -39,7 +41,13 @@ def registry_options(command: Command) -> Command:
         click.option("--no-mirrors", is_flag=True, help="Read from the registry itself, not from its mirrors."),
         click.option("-u", "--username", metavar="NAME", help="Log in to the registry with this name."),
         click.option("--password-stdin", is_flag=True, help="Read the password from stdin."),
-        click.option("-q", "--quiet", is_flag=True, help="Show no progress."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result and errors."),
+        click.option(
+            "--progress",
+            type=click.Choice(following.MODES),
+            default="auto",
+            help="Bars (tty), lines (plain), JSON events (json) on stderr, or none.  [default: auto]",
+        ),
     )
     for option in reversed(options):
         command = option(command)
@@ -64,6 +72,7 @@ def session(
     username: str | None,
     password_stdin: bool,
     quiet: bool,
+    progress: str = "auto",
 ) -> Iterator[Session]:
     """The session those options mean; `host` is the registry that an explicit login is for, and no other."""
     credentials = {}
@@ -87,7 +96,8 @@ def session(
         from ocibuild.registry.settings import Certificate
 
         certificates[host] = Certificate(Path(cert), Path(key or cert))
-    progress = Progress(quiet=quiet)
+    surroundings = ambient.read()
+    shown = following.choose(progress, surroundings, quiet=quiet)
     try:
         yield Session(
             plain_http=True if plain_http else None,
@@ -96,7 +106,13 @@ def session(
             credentials=credentials,
             certificates=certificates,
             mirrors=not no_mirrors,
-            observe=progress,
+            observe=shown,
+            surroundings=surroundings,
         )
     finally:
-        progress.close()
+        shown.close()
+
+
+def say(current: Session, text: str) -> None:
+    """One line for the person, in the form that --progress asks for; none with --quiet."""
+    current.observe(Event("note", text=text))

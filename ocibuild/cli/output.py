@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-import threading
-import time
 from typing import Any
 
 import click
 
-from ocibuild.content.flow import Event
 from ocibuild.errors import OcibuildError
-from ocibuild.spec.digest import Digest
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-_INTERVAL = 0.1
 
 
 def size(count: float) -> str:
@@ -59,43 +53,3 @@ def failed(error: OcibuildError, as_json: bool) -> int:
         if error.hint:
             click.echo(f"  {click.style('hint', fg='cyan')}: {plain(error.hint)}", err=True)
     return error.exit_status
-
-
-class Progress:
-    """Follows a flow's events. A line that rewrites itself on a terminal, warnings everywhere; nothing when quiet."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
-        self._shown = sys.stderr.isatty() and not quiet
-        self._lock = threading.Lock()
-        self._moved = 0
-        self._total = 0
-        self._planned: set[Digest] = set()
-        self._began = time.monotonic()
-        self._last = 0.0
-
-    def __call__(self, event: Event) -> None:
-        """Take an event, from any thread."""
-        if not self._shown:
-            if event.kind == "warning" and not self._quiet:
-                note(event.text)
-            return
-        with self._lock:
-            if event.kind == "plan" and event.descriptor and event.descriptor.digest not in self._planned:
-                self._planned.add(event.descriptor.digest)
-                self._total += event.descriptor.size
-            elif event.kind in ("exists", "mounted") and event.descriptor:
-                self._total -= event.descriptor.size
-            self._moved += event.amount
-            now = time.monotonic()
-            if event.kind in ("retry", "warning"):
-                click.echo(f"\r\033[K{plain(event.text)}", err=True)
-            elif self._total > 0 and now - self._last > _INTERVAL:
-                self._last = now
-                rate = self._moved / max(now - self._began, 0.001)
-                click.echo(f"\r\033[K{size(self._moved)} of {size(self._total)}, {size(rate)}/s", err=True, nl=False)
-
-    def close(self) -> None:
-        """Take the line away."""
-        if self._shown and self._last:
-            click.echo("\r\033[K", err=True, nl=False)

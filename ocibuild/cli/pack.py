@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 import click
 
 from ocibuild.api.pack import Packed, pack
+from ocibuild.api.session import Session
 from ocibuild.cli import output as show
-from ocibuild.cli.common import json_option, registry_options, session
+from ocibuild.cli.account import counted, metadata, metadata_option, told, write_metadata
+from ocibuild.cli.common import json_option, registry_options, say, session
 from ocibuild.content import atomic
 from ocibuild.pack import configfile
 from ocibuild.pack.options import Options, about
@@ -46,7 +47,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--config", metavar="FILE", help="Read files, tags and options from ocibuild.toml; flags go over it.")
 @click.option("--target", metavar="NAME", help="The target of the config file to pack.  [default: the only one]")
 @click.option("--iidfile", metavar="FILE", help="Write the image's digest to a file.")
-@click.option("--metadata-file", metavar="FILE", help="Write what was made to a file, as JSON.")
+@metadata_option
 @_options
 @registry_options
 @json_option
@@ -71,6 +72,7 @@ def pack_command(
     username: str | None,
     password_stdin: bool,
     quiet: bool,
+    progress: str,
     **said: Any,
 ) -> None:
     """Pack Wasm files and static binaries into one image.
@@ -97,6 +99,7 @@ def pack_command(
         username=username,
         password_stdin=password_stdin,
         quiet=quiet,
+        progress=progress,
     ) as current:
         packed = pack(
             *asked.files,
@@ -112,20 +115,16 @@ def pack_command(
     if iidfile:
         atomic.write(Path(iidfile), packed.digest.encode())
     if metadata_file:
-        atomic.write(Path(metadata_file), json.dumps(_document(packed, tags), indent=2).encode() + b"\n")
-    _report(packed, tags, as_json=as_json, quiet=quiet, to_stdout=output == "-")
+        write_metadata(metadata_file, _document(packed, tags))
+    _report(packed, tags, current, as_json=as_json, to_stdout=output == "-")
 
 
-def _report(packed: Packed, tags: tuple[str, ...], *, as_json: bool, quiet: bool, to_stdout: bool) -> None:
+def _report(packed: Packed, tags: tuple[str, ...], current: Session, *, as_json: bool, to_stdout: bool) -> None:
     if packed.dry is not None and not as_json:
         for digest, length in packed.dry.sizes.items():
             show.note(f"would write {digest}  {show.size(length)}")
     for copied in packed.copied:
-        if not quiet:
-            show.note(
-                f"uploaded {show.size(copied.bytes_written)} in {len(copied.written)}, "
-                f"{len(copied.existed)} already there, {len(copied.mounted)} mounted"
-            )
+        say(current, told(copied))
     if as_json and not to_stdout:
         show.result_json(_document(packed, tags))
     elif not to_stdout:
@@ -136,9 +135,7 @@ def _report(packed: Packed, tags: tuple[str, ...], *, as_json: bool, quiet: bool
 def _document(packed: Packed, tags: tuple[str, ...]) -> dict[str, Any]:
     document: dict[str, Any] = {
         "references": list(packed.references),
-        "containerimage.digest": packed.digest,
-        "containerimage.descriptor": packed.descriptor.to_json(),
-        "image.name": ",".join(str(Reference.parse(tag)) for tag in tags),
+        **metadata(packed.descriptor, [str(Reference.parse(tag)) for tag in tags]),
         "inputs": [
             {"path": artifact.path, "kind": artifact.kind, "size": artifact.size} for artifact in packed.artifacts
         ],
@@ -146,13 +143,5 @@ def _document(packed: Packed, tags: tuple[str, ...]) -> dict[str, Any]:
     if packed.dry is not None:
         document["blobs"] = [{"digest": str(digest), "size": length} for digest, length in packed.dry.sizes.items()]
     if packed.copied:
-        document["pushed"] = [
-            {
-                "bytes": copied.bytes_written,
-                "written": len(copied.written),
-                "existed": len(copied.existed),
-                "mounted": len(copied.mounted),
-            }
-            for copied in packed.copied
-        ]
+        document["pushed"] = [counted(copied) for copied in packed.copied]
     return document

@@ -7,20 +7,22 @@ from typing import Any
 import click
 
 from ocibuild.api import transfer
+from ocibuild.cli.account import metadata_option, report
 from ocibuild.cli.common import json_option, referrers_option, registry_options, session
-from ocibuild.cli.copy import host_of, report
+from ocibuild.cli.copy import host_of
 
 
 @click.command("push", short_help="Push a local image to registries.")
 @click.argument("source")
 @click.argument("references", nargs=-1, required=True, metavar="REFERENCE…")
 @referrers_option
+@metadata_option
 @registry_options
 @json_option
 def push_command(
-    source: str, references: tuple[str, ...], referrers: bool, as_json: bool, quiet: bool, **reach: Any
+    source: str, references: tuple[str, ...], referrers: bool, metadata_file: str | None, as_json: bool, **reach: Any
 ) -> None:
     """Push a layout or an archive to one or more registry references."""
-    with session(host_of(f"docker://{references[0]}"), quiet=quiet, **reach) as current:
+    with session(host_of(f"docker://{references[0]}"), **reach) as current:
         done = transfer.push(source, *references, referrers=referrers, session=current)
-    report(done, as_json=as_json, quiet=quiet)
+    report(done, current, as_json=as_json, metadata_file=metadata_file, verb="uploaded")

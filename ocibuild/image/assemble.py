@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 
 from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK, Blob, Content, File, changed
-from ocibuild.content.flow import Event, Flow
+from ocibuild.content.flow import Flow
 from ocibuild.errors import ContentError
 from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Layer, Plan, Raw, Written
 from ocibuild.spec.descriptor import Descriptor
@@ -25,13 +25,14 @@ from ocibuild.store.base import Ingests, Target
 _IN_FLIGHT = 10
 
 
-def assemble(plan: Plan, target: Target, flow: Flow) -> Descriptor:
+def assemble(plan: Plan, target: Target, flow: Flow, known: Mapping[Layer, Written] | None = None) -> Descriptor:
     """Write the image into `target`, which must be able to ingest, and return its root.
 
-    The root carries its platform (a single manifest's own). Equal layers are written once. Raises InputError where a
+    The root carries its platform (a single manifest's own). Equal layers are written once, and those that are `known`
+    to stand elsewhere are not read at all. Raises InputError where a
     file is not what it was when it was planned, StoreError where the store cannot take it, Cancelled.
     """
-    written: dict[Layer, Written] = {}
+    written: dict[Layer, Written] = dict(known or {})
     if isinstance(plan, ImagePlan):
         return _image(plan, target, flow, written)
     return _index(plan, target, flow, written)
@@ -55,6 +56,7 @@ def _image(plan: ImagePlan, target: Target, flow: Flow, written: dict[Layer, Wri
         config=config.descriptor.with_annotations(dict(plan.config.annotations)),
         layers=tuple(layer.descriptor for layer in layers),
         annotations=dict(plan.annotations),
+        subject=plan.subject,
     )
     root = _push(Blob.of(manifest.media_type, manifest.to_bytes()), target, flow)
     return root.with_platform(plan.platform).with_annotations(dict(plan.entry_annotations))
@@ -75,19 +77,24 @@ def _layer(layer: Layer, target: Target, flow: Flow) -> Written:
 
 def _files(layer: Files, target: Target, flow: Flow) -> Written:
     compressor = codec.parse(layer.compression)
-    total = tar.size(layer.entries, layer.mtime)
-    flow.observe(Event("note", text=f"layer of {total} bytes, {compressor.name}"))
     diff, blob, size = hashlib.sha256(), hashlib.sha256(), 0
     with _ingesting(target).sink() as sink:
-        blocks = _blocks(_stream(layer), compressor.block(total))
-        for encoded in _encoded(blocks, compressor, diff, flow):
-            flow.cancel.check()
+        for encoded in encode(layer, flow, diff):
             blob.update(encoded)
             size += len(encoded)
             sink.write(encoded)
         digest = Digest.from_hasher(blob)
         sink.commit(digest, size)
     return Written(Descriptor(compressor.media_type, digest, size), Digest.from_hasher(diff))
+
+
+def encode(layer: Files, flow: Flow, diff: hashlib._Hash | None = None) -> Iterator[bytes]:
+    """The layer's blob, piece by piece, the same at each call; `diff` is fed the tar. Raises InputError, Cancelled."""
+    compressor = codec.parse(layer.compression)
+    blocks = _blocks(_stream(layer), compressor.block(tar.size(layer.entries, layer.mtime)))
+    for encoded in _encoded(blocks, compressor, diff or hashlib.sha256(), flow):
+        flow.cancel.check()
+        yield encoded
 
 
 def _raw(layer: Raw, target: Target, flow: Flow) -> Written:

@@ -148,7 +148,10 @@ class FixedConfig:
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """One manifest. `platform` is what its index entry says; None for shapes that never stand in an index."""
+    """One manifest. `platform` is what its index entry says; None for shapes that never stand in an index.
+
+    `subject` is the manifest that this one belongs to.
+    """
 
     shape: str
     layers: tuple[Layer, ...]
@@ -156,6 +159,7 @@ class ImagePlan:
     platform: Platform | None = None
     annotations: Pairs = ()
     entry_annotations: Pairs = ()
+    subject: Descriptor | None = None
 
 
 @dataclass(frozen=True)

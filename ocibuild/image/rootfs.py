@@ -10,13 +10,14 @@ import hashlib
 import posixpath
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Literal, Self, cast
 
 from ocibuild.content import codec
 from ocibuild.content.blob import BLOCK
+from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
@@ -132,6 +133,46 @@ class RootFs:
                 if position == member.position:
                     yield cast(BinaryIO, archive.extractfile(info))
                     return
+
+    def small(self, members: Iterable[Member], each: int, total: int) -> dict[Member, bytes]:
+        """Files of up to `each` bytes, `total` bytes of them at most, read in one pass a layer. Raises as `read` does."""
+        wanted: dict[tuple[int, int], Member] = {}
+        for member in members:
+            if member.size <= each and total >= member.size:
+                wanted[member.layer, member.position] = member
+                total -= member.size
+        found: dict[Member, bytes] = {}
+        for number in sorted({layer for layer, _ in wanted}):
+            descriptor = self.layers[number].descriptor
+            with _unpacked(self.source, descriptor) as stream, _translated(descriptor):
+                for position, (info, archive) in enumerate(_infos(stream)):
+                    if small := wanted.get((number, position)):
+                        found[small] = cast(BinaryIO, archive.extractfile(info)).read()
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Inside:
+    """A file in a layer as content: its layer is streamed up to it at each use."""
+
+    rootfs: RootFs
+    member: Member
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.member.size
+
+    @contextmanager
+    def open(self, offset: int = 0) -> Iterator[BinaryIO]:
+        """A stream from `offset` on; verified while it is read from the start. Raises as `RootFs.read` does."""
+        with self.rootfs.open(self.member) as stream:
+            if not offset and self.member.digest is not None:
+                content = Descriptor("application/octet-stream", self.member.digest, self.member.size)
+                stream = cast(BinaryIO, VerifyReader(stream, content, self.rootfs.source.place))
+            while offset and (skipped := stream.read(min(offset, BLOCK))):
+                offset -= len(skipped)
+            yield stream
 
 
 def read_layer(source: Source, descriptor: Descriptor, number: int = 0) -> LayerFacts:

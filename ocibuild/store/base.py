@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, runtime_checkable
@@ -116,6 +117,23 @@ class Deletes(Protocol):
 
     def delete(self, descriptor: Descriptor) -> None:
         """The manifest goes, with every name it has. Raises NotFoundError where it is not there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """Content in a store, opened there each time."""
+
+    source: Source
+    descriptor: Descriptor
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        return self.descriptor.size
+
+    def open(self, offset: int = 0) -> AbstractContextManager[BinaryIO]:
+        """A stream from `offset` on; verified while it is read from the start."""
+        return self.source.open(self.descriptor, offset)
 
 
 def fetch(source: Source, descriptor: Descriptor, limit: int = jsonform.MAX_DOCUMENT) -> bytes:

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Event, Flow
 from ocibuild.errors import Cancelled, ContentError, NotFoundError, RegistryError
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
-from ocibuild.store.base import Mounts, Pushed, Referrers, Source, Target
+from ocibuild.store.base import Mounts, Pushed, Referrers, Source, Stored, Target
 from ocibuild.store.graph import successors, walk
 
 _POLL = 0.1
@@ -48,21 +46,6 @@ class Copied:
         """Note one outcome."""
         by = {Pushed.WRITTEN: self.written, Pushed.EXISTED: self.existed, Pushed.MOUNTED: self.mounted}
         by[pushed].append(descriptor)
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """Content in a store, opened there each time."""
-
-    source: Source
-    descriptor: Descriptor
-
-    @property
-    def size(self) -> int:
-        return self.descriptor.size
-
-    def open(self, offset: int = 0) -> AbstractContextManager[BinaryIO]:
-        return self.source.open(self.descriptor, offset)
 
 
 def copy(
@@ -200,7 +183,7 @@ def _one(source: Source, target: Target, descriptor: Descriptor, flow: Flow) -> 
     if isinstance(target, Mounts) and not mediatype.is_node(descriptor.media_type) and target.mount(descriptor, source):
         flow.observe(Event("mounted", descriptor))
         return Pushed.MOUNTED
-    blob = Blob(descriptor, _Stored(source, descriptor))
+    blob = Blob(descriptor, Stored(source, descriptor))
     try:
         pushed = target.push(blob, flow)
     except ContentError as error:

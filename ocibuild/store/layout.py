@@ -17,7 +17,7 @@ from typing import BinaryIO, Self, cast
 
 from ocibuild.content import atomic
 from ocibuild.content.blob import BLOCK, Blob
-from ocibuild.content.flow import Flow
+from ocibuild.content.flow import Event, Flow
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, NotFoundError, StoreError
 from ocibuild.spec import annotation, layout, mediatype
@@ -183,11 +183,13 @@ class LayoutStore:
         """See Target."""
         if self.exists(blob.descriptor):
             return Pushed.EXISTED
+        flow.observe(Event("start", blob.descriptor))
         with self.sink() as sink, blob.content.open() as stream:
             reader = VerifyReader(stream, blob.descriptor)
             while piece := reader.read(BLOCK):
                 flow.cancel.check()
                 sink.write(piece)
+                flow.observe(Event("advance", blob.descriptor, len(piece)))
             return sink.commit(blob.descriptor.digest, blob.descriptor.size)
 
     def sink(self) -> _LayoutSink:

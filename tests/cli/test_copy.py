@@ -52,9 +52,10 @@ def test_index_joins_what_was_packed_apart(run: Run, folder: Path) -> None:
     names = []
     for name, platform in (("one", "wasi/wasm"), ("two", "wasip2/wasm")):
         names.append(run("pack", f"hello.wasm={platform}", "-o", f"oci:{name}").out.strip())
-    ran = run("index", *names, "-t", "oci:joined:1")
+    ran = run("index", *names, "-t", "oci:joined:1", "--metadata-file", "made.json")
     assert ran.status == 0, ran.err
     digest = digest_in(ran.out)
+    assert json.loads((folder / "made.json").read_bytes())["containerimage.digest"] == digest
     index = json.loads((folder / "joined/blobs" / digest.replace(":", "/")).read_bytes())
     assert [entry["platform"]["os"] for entry in index["manifests"]] == ["wasi", "wasip2"]
     assert [entry["digest"] for entry in index["manifests"]] == [digest_in(name) for name in names]

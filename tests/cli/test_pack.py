@@ -12,10 +12,7 @@ from pathlib import Path
 import pytest
 
 from ocibuild.cli import output
-from ocibuild.content.flow import Event
 from ocibuild.spec import schema
-from ocibuild.spec.descriptor import Descriptor
-from ocibuild.spec.digest import Digest
 from tests.cli.conftest import Ran
 
 Run = Callable[..., Ran]
@@ -124,38 +121,6 @@ def test_formats_lists_every_shape_and_preset(run: Run, folder: Path) -> None:
 )  # fmt: skip
 def test_sizes_are_for_people(count: int, text: str) -> None:
     assert output.size(count) == text
-
-
-class Terminal:
-    """A stderr that says it is one."""
-
-    def __init__(self) -> None:
-        self.text = ""
-
-    def isatty(self) -> bool:
-        return True
-
-    def write(self, text: str) -> int:
-        self.text += text
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-
-@pytest.mark.parametrize("quiet", [False, True])
-def test_progress_moves_on_a_terminal_unless_quiet(quiet: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    clock = iter(range(1000))
-    monkeypatch.setattr("ocibuild.cli.output.time.monotonic", lambda: float(next(clock)))
-    progress = output.Progress(quiet=quiet)
-    blob = Descriptor("application/octet-stream", Digest("sha256:" + "0" * 64), 2048)
-    progress(Event("plan", blob))
-    progress(Event("advance", blob, amount=1024))
-    progress.close()
-    assert ("1.0 KiB of 2.0 KiB" in terminal.text) is not quiet
-    assert terminal.text.endswith("\r\x1b[K") is not quiet
 
 
 def test_progress_says_nothing_where_nobody_watches(run: Run, folder: Path) -> None:

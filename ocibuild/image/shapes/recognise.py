@@ -7,19 +7,19 @@ wasm-to-oci, wasme, spin) are recognised by the same rules.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from typing import BinaryIO, Literal
 
+from ocibuild.content.blob import Content
 from ocibuild.errors import ContentError
-from ocibuild.image.rootfs import Member, RootFs
+from ocibuild.image.rootfs import Inside, Member, RootFs
 from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.config import DEFAULT_PATH, ImageConfig
 from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Manifest
-from ocibuild.store.base import Source, fetch
+from ocibuild.store.base import Source, Stored, fetch
 
 ShapeName = Literal["image", "compat", "wasm-layer", "artifact", "solo", "wasm-to-oci", "spin", "attestation", "other"]
 PLUGIN = "plugin.wasm"
@@ -64,12 +64,22 @@ def has_rootfs(manifest: Manifest) -> bool:
 
 @dataclass(frozen=True)
 class Program:
-    """The program in an image. `mode` is None where the shape has no files; `open` gives its bytes."""
+    """The program in an image. `path` is where it stands there, or would; `mode` is None where the shape has no files."""
 
-    name: str
+    path: str
     size: int
     mode: int | None
-    open: Callable[[], AbstractContextManager[BinaryIO]]
+    content: Content
+    digest: Digest | None = None
+
+    @property
+    def name(self) -> str:
+        """The path's last part."""
+        return posixpath.basename(self.path)
+
+    def open(self) -> AbstractContextManager[BinaryIO]:
+        """Its bytes."""
+        return self.content.open()
 
 
 def raw_layer(manifest: Manifest) -> Descriptor:
@@ -91,17 +101,17 @@ def find_program(source: Source, manifest: Manifest, rootfs: RootFs | None = Non
     """The program in an image of any shape. Raises ContentError (`program-missing`, `program-ambiguous`)."""
     if not has_rootfs(manifest):
         layer = raw_layer(manifest)
-        name = posixpath.basename(layer.annotations.get(annotation.TITLE, "")) or "program.wasm"
+        path = posixpath.basename(layer.annotations.get(annotation.TITLE, "")) or "program.wasm"
         if recognise(manifest) == "wasm-layer":
-            config = ImageConfig.parse(fetch(source, manifest.config))
-            name = posixpath.basename(_words(config)[0].partition("#")[0]) if _words(config) else name
-        return Program(name, layer.size, None, partial(source.open, layer))
+            words = _words(ImageConfig.parse(fetch(source, manifest.config)))
+            path = (words[0].partition("#")[0].strip("/") if words else "") or path
+        return Program(path, layer.size, None, Stored(source, layer), layer.digest)
     rootfs = rootfs or RootFs.read(source, manifest.layers)
     if recognise(manifest) == "compat":
         member = plugin(rootfs)
     else:
         member = entry(rootfs, ImageConfig.parse(fetch(source, manifest.config)))
-    return Program(posixpath.basename(member.path), member.size, member.mode, partial(rootfs.open, member))
+    return Program(member.path, member.size, member.mode, Inside(rootfs, member), member.digest)
 
 
 def plugin(rootfs: RootFs) -> Member:

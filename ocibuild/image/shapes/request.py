@@ -38,10 +38,13 @@ class Request:
     annotations: Pairs = ()
     entry_annotations: Pairs = ()
     compression: str = "gzip:1"
+    program: Content | None = None
 
     @property
     def content(self) -> Content:
-        """The program's bytes; opening them checks that the file is the one that was looked at."""
+        """The program's bytes: `program`, or the file; opening it checks that it is the one that was looked at."""
+        if self.program is not None:
+            return self.program
         stamp = self.artifact.stamp
         return File(self.artifact.path, self.artifact.size, mtime_ns=stamp.mtime_ns)
 
