@@ -222,3 +222,10 @@ def test_htpasswd(kind: str, part: Part, ocibuild: Ocibuild, tmp_path: Path) -> 
             said = ocibuild.run("push", *words, tmp_path / "image", place, stdin=stdin)
             assert said.status == 4, said.err
             assert served.host in said.err
+        kept = ("login", served.host, "--username", "ada", "--password-stdin")
+        said = ocibuild.run(*kept, stdin="wrong\n")
+        assert said.status == 4, said.err
+        ocibuild(*kept, stdin="love:lace\n")
+        assert ocibuild("digest", place).strip() == digest
+        ocibuild("logout", served.host)
+        assert ocibuild.run("digest", place).status == 4

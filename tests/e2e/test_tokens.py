@@ -91,6 +91,18 @@ def test_a_wrong_password_is_said_to_be_wrong(guarded: Guarded, ocibuild: Ocibui
         assert said.seconds < 20
 
 
+def test_login_keeps_what_every_command_then_uses(guarded: Guarded, ocibuild: Ocibuild, tmp_path: Path) -> None:
+    digest = layouts.write(tmp_path / "image", [b"a"])
+    with guarded() as (served, _):
+        said = ocibuild.run("login", served.host, *LOGIN, stdin="wrong-and-secret\n")
+        assert said.status == 4, said.err
+        ocibuild("login", served.host, *LOGIN, stdin=PASSWORD)
+        ocibuild("push", tmp_path / "image", f"{served.host}/a:1")
+        assert ocibuild("digest", f"{served.host}/a:1").strip() == digest
+        ocibuild("logout", served.host)
+        assert ocibuild.run("digest", f"{served.host}/a:1").status == 4
+
+
 def test_tokens_that_lapse_during_an_upload_are_renewed(guarded: Guarded, ocibuild: Ocibuild, tmp_path: Path) -> None:
     digest = layouts.write(tmp_path / "image", [layouts.pieces(4 * MIB, n) for n in range(6)])
     with guarded(good=3) as (served, tokens), Line(served.host, speed=MIB) as line:
