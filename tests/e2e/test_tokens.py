@@ -130,10 +130,8 @@ def test_a_registry_killed_and_returned_still_gets_its_token(
 ) -> None:
     digest = layouts.write(tmp_path / "image", [layouts.pieces(24 * MIB), b"a"])
     with guarded(good=3) as (served, _), Line(served.host, speed=8 * MIB) as line:
-        process = ocibuild.begin("push", *LOGIN, tmp_path / "image", f"{line.host}/killed:1", stdin=-1)
-        assert process.stdin is not None
-        process.stdin.write(PASSWORD)
-        process.stdin.flush()
+        ocibuild("login", line.host, *LOGIN, stdin=PASSWORD)
+        process = ocibuild.begin("push", tmp_path / "image", f"{line.host}/killed:1")
         assert line.passed(lambda line: line.up > 12 * MIB)
         served.kill()
         time.sleep(0.5)
