@@ -107,7 +107,7 @@ class _Reporting(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
         if wire := _wire.get():
-            wire.hold(sock)
+            _hold(wire, sock)
         return sock
 
     def request(self, *args: Any, **kwargs: Any) -> None:
@@ -141,8 +141,17 @@ class _Dialled(_Reporting):
         # While sending, urllib3's connect timeout is the one that counts: it is ours for one block.
         sock.settimeout(self.timeout if isinstance(self.timeout, int | float) else None)
         if wire:
-            wire.hold(sock)
+            _hold(wire, sock)
         return sock
+
+
+def _hold(wire: Wire, sock: socket.socket) -> None:
+    """Show a new connection to a wire. One that is called off just then is closed: nobody else knows of it."""
+    try:
+        wire.hold(sock)
+    except BaseException:
+        sock.close()
+        raise
 
 
 class _PlainConnection(_Dialled):

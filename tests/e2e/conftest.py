@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.servers import Run, Running, answers, free_port, stop
+from tests.e2e.servers import KINDS, Ocibuild, Part, Run, Running, Served, serving
 
 
 @pytest.fixture
-def registry(part: Callable[[str], str], tmp_path: Path) -> Iterator[Running]:
+def registry(part: Part, tmp_path: Path) -> Iterator[Running]:
     """Debian's docker-registry with an empty store."""
-    program = part("docker-registry")
-    for _ in range(3):  # another process may take the port between the probe and the start
-        port = free_port()
-        config = tmp_path / "registry.yml"
-        config.write_text(
-            "version: 0.1\nlog: {level: info}\nstorage:\n"
-            f"  filesystem: {{rootdirectory: {tmp_path}/registry}}\n  delete: {{enabled: true}}\n"
-            f"http: {{addr: '127.0.0.1:{port}'}}\n"
-        )
-        log = tmp_path / "registry.log"
-        with log.open("wb") as stream:
-            process = subprocess.Popen([program, "serve", str(config)], stdout=stream, stderr=stream)
-        try:
-            if answers(f"http://127.0.0.1:{port}/v2/", process):
-                yield Running(f"127.0.0.1:{port}", log)
-                return
-        finally:
-            stop(process)
-    pytest.fail(f"docker-registry did not start: {log.read_text()[-2000:]}")
+    with serving("docker-registry", part, tmp_path / "registry") as served:
+        yield Running(served.host, served.log)
+
+
+@pytest.fixture(params=KINDS)
+def served(request: pytest.FixtureRequest, part: Part, tmp_path: Path) -> Iterator[Served]:
+    """Each of the real registries in turn, with an empty store."""
+    with serving(request.param, part, tmp_path / "registry") as running:
+        yield running
+
+
+@pytest.fixture
+def ocibuild(tmp_path: Path) -> Ocibuild:
+    """The command line, with an empty home."""
+    return Ocibuild(tmp_path / "home")
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Path]:
+    """A folder for much data, emptied at once: pytest would keep the last three runs'."""
+    folder = tmp_path / "room"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

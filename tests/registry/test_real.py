@@ -27,6 +27,7 @@ from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.spec.reference import Reference
 from ocibuild.store.base import Pushed, fetch
+from tests.e2e.servers import port_of, self_signed
 from tests.registry.scripted import Answer, Scripted
 
 pytestmark = pytest.mark.real
@@ -48,7 +49,7 @@ def started(program: str, folder: Path, *lines: str):
     with open(folder / "log", "wb") as output:
         process = subprocess.Popen([program, "serve", str(config)], stdout=output, stderr=output)
     try:
-        yield f"127.0.0.1:{port_of(process.pid)}", process
+        yield f"127.0.0.1:{port_of(process)}", process
     finally:
         process.send_signal(signal.SIGCONT)
         process.terminate()
@@ -60,34 +61,6 @@ def running(program: str, folder: Path, *lines: str):
     """The host of a registry, until the block ends."""
     with started(program, folder, *lines) as (host, _):
         yield host
-
-
-def self_signed(openssl: str, folder: Path) -> tuple[Path, Path]:
-    """Certificate and key for 127.0.0.1."""
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"]
-    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True, timeout=60)
-    return certificate, key
-
-
-def port_of(pid: int) -> int:
-    """The port a process listens on, out of Linux's own table: the registry does not say which it was given."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        inodes = set()
-        for entry in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                inodes.add(os.readlink(entry))
-            except FileNotFoundError:
-                continue
-        for table in ("tcp", "tcp6"):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                    return int(fields[1].rpartition(":")[2], 16)
-        time.sleep(0.05)
-    raise TimeoutError("the registry does not listen")
 
 
 @pytest.fixture
