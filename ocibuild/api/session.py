@@ -33,7 +33,8 @@ class Session:
     """Made once by a caller and passed to verbs; every verb makes its own where none is given.
 
     `cancel` calls off whatever verb is under way. `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host, and so are the client's `certificates`. With `mirrors`, images are read from
-    the mirrors that this machine's files name; `failed` names those that did not work.
+    the mirrors that this machine's files name; `failed` names those that did not work. Blobs are pushed in chunks of
+    `chunk_size` bytes; None sends each as one where the registry takes it.
     """
 
     plain_http: bool | None = None
@@ -43,6 +44,7 @@ class Session:
     certificates: dict[str, Certificate] = field(default_factory=dict)
     mirrors: bool = True
     failed: set[str] = field(default_factory=set)
+    chunk_size: int | None = None
     observe: Callable[[Event], None] = _silent
     cancel: Cancel = field(default_factory=Cancel)
     surroundings: Ambient = field(default_factory=ambient.read)
@@ -75,6 +77,7 @@ class Session:
             user=self.surroundings.user,
             answers=self.answers.under(self.cancel),
             system=self.surroundings.system,
+            chunk_size=self.chunk_size,
         )
         mirrors = self.failed if reading and self.mirrors else None
         return RegistryStore(reference, settings, self.cancel, self.whereabouts, mirrors=mirrors, observe=self.observe)

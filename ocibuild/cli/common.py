@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +60,22 @@ def password_from_stdin() -> str:
     return sys.stdin.read().rstrip("\r\n")
 
 
+def chunk_option(command: Command) -> Command:
+    """`--chunk-size`."""
+    words = "Push blobs in chunks of this size, as in 16MiB.  [default: each in one, in chunks where it must be]"
+    return click.option("--chunk-size", metavar="SIZE", callback=_bytes, help=words)(command)
+
+
+def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,12})\s*(|[KMG])(?:i?B)?", text, re.IGNORECASE)
+    size = int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ") if match else 0
+    if size < 1024 * 1024:
+        raise click.BadParameter("write a size of 1MiB or more, as in 16MiB", context, parameter)
+    return size
+
+
 @contextmanager
 def session(
     host: str | None,
@@ -73,6 +90,7 @@ def session(
     password_stdin: bool,
     quiet: bool,
     progress: str = "auto",
+    chunk_size: int | None = None,
 ) -> Iterator[Session]:
     """The session those options mean; `host` is the registry that an explicit login is for, and no other."""
     credentials = {}
@@ -106,6 +124,7 @@ def session(
             credentials=credentials,
             certificates=certificates,
             mirrors=not no_mirrors,
+            chunk_size=chunk_size,
             observe=shown,
             surroundings=surroundings,
         )

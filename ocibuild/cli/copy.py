@@ -9,7 +9,7 @@ import click
 
 from ocibuild.api import places, transfer
 from ocibuild.cli.account import metadata_option, report
-from ocibuild.cli.common import json_option, referrers_option, registry_options, session
+from ocibuild.cli.common import chunk_option, json_option, referrers_option, registry_options, session
 
 
 def host_of(text: str, *, writing: bool = False) -> str | None:
@@ -29,6 +29,7 @@ def host_of(text: str, *, writing: bool = False) -> str | None:
 @referrers_option
 @metadata_option
 @registry_options
+@chunk_option
 @json_option
 def copy_command(
     source: str,

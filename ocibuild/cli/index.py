@@ -8,7 +8,7 @@ import click
 
 from ocibuild.api import joining
 from ocibuild.cli.account import metadata_option, report
-from ocibuild.cli.common import json_option, registry_options, session
+from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.copy import host_of
 
 
@@ -17,6 +17,7 @@ from ocibuild.cli.copy import host_of
 @click.option("-t", "--tag", required=True, metavar="PLACE", help="Where the index goes.")
 @metadata_option
 @registry_options
+@chunk_option
 @json_option
 def index_command(
     references: tuple[str, ...], tag: str, metadata_file: str | None, as_json: bool, **reach: Any

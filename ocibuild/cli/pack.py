@@ -13,7 +13,7 @@ from ocibuild.api.pack import Packed, pack
 from ocibuild.api.session import Session
 from ocibuild.cli import output as show
 from ocibuild.cli.account import counted, metadata, metadata_option, told, write_metadata
-from ocibuild.cli.common import json_option, registry_options, say, session
+from ocibuild.cli.common import chunk_option, json_option, registry_options, say, session
 from ocibuild.content import atomic
 from ocibuild.pack import configfile
 from ocibuild.pack.options import Options, about
@@ -50,6 +50,7 @@ def _options(command: Callable[..., Any]) -> Callable[..., Any]:
 @metadata_option
 @_options
 @registry_options
+@chunk_option
 @json_option
 def pack_command(
     files: tuple[str, ...],
@@ -63,16 +64,6 @@ def pack_command(
     iidfile: str | None,
     metadata_file: str | None,
     as_json: bool,
-    plain_http: bool,
-    insecure: bool,
-    ca_file: str | None,
-    cert: str | None,
-    key: str | None,
-    no_mirrors: bool,
-    username: str | None,
-    password_stdin: bool,
-    quiet: bool,
-    progress: str,
     **said: Any,
 ) -> None:
     """Pack Wasm files and static binaries into one image.
@@ -85,22 +76,11 @@ def pack_command(
     ocibuild pack hello.wasm -t localhost:5000/hello:1 --push
     ocibuild pack app.wasm app-linux-amd64 app-linux-arm64 -t ghcr.io/me/app:1 --push
     """
-    asked = configfile.asked(config, target, files, tags, Options(**said))
+    options = {name: said.pop(name) for name in about()}
+    asked = configfile.asked(config, target, files, tags, Options(**options))
     tags = asked.tags
     host = Reference.parse(tags[0]).registry if tags else None
-    with session(
-        host,
-        plain_http=plain_http,
-        insecure=insecure,
-        ca_file=ca_file,
-        cert=cert,
-        key=key,
-        no_mirrors=no_mirrors,
-        username=username,
-        password_stdin=password_stdin,
-        quiet=quiet,
-        progress=progress,
-    ) as current:
+    with session(host, **said) as current:
         packed = pack(
             *asked.files,
             tags=tags,

@@ -220,6 +220,7 @@ class Bars(Notes):
         self._moving: dict[str, tuple[Descriptor, int]] = {}
         self._room = _BARS
         self._closed = False
+        self._alarm: threading.Timer | None = None
 
     def _say(self, text: str) -> None:
         if self._display is None:
@@ -238,10 +239,25 @@ class Bars(Notes):
             task = self._tasks.pop(digest, None)
             if task is not None and self._display is not None:
                 self._display.remove_task(task)
-        if self._display is None and self._moving and not self._closed and self._clock() >= self._show_from:
-            self._open()
+        self._show()
+
+    def _show(self) -> None:
+        """Draw, or see to it that it is drawn later: a blob may be out before our patience is, and waited for after."""
+        if self._display is None and self._moving and not self._closed:
+            left = self._show_from - self._clock()
+            if left <= 0:
+                self._open()
+            elif self._alarm is None:
+                self._alarm = threading.Timer(left, self._remember)
+                self._alarm.daemon = True
+                self._alarm.start()
         if self._display is not None:
             self._draw(self._display)
+
+    def _remember(self) -> None:
+        with self._lock:
+            self._show_from = self._clock()
+            self._show()
 
     def _draw(self, display: Display) -> None:
         for digest, (descriptor, moved) in self._moving.items():
@@ -284,6 +300,8 @@ class Bars(Notes):
         """See Progress."""
         with self._lock:
             self._closed = True
+            if self._alarm is not None:
+                self._alarm.cancel()
             display, self._display = self._display, None
             if display is not None:
                 display.stop()

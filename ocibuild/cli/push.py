@@ -8,7 +8,7 @@ import click
 
 from ocibuild.api import transfer
 from ocibuild.cli.account import metadata_option, report
-from ocibuild.cli.common import json_option, referrers_option, registry_options, session
+from ocibuild.cli.common import chunk_option, json_option, referrers_option, registry_options, session
 from ocibuild.cli.copy import host_of
 
 
@@ -18,6 +18,7 @@ from ocibuild.cli.copy import host_of
 @referrers_option
 @metadata_option
 @registry_options
+@chunk_option
 @json_option
 def push_command(
     source: str, references: tuple[str, ...], referrers: bool, metadata_file: str | None, as_json: bool, **reach: Any

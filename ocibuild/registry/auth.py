@@ -73,15 +73,18 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
         self._untold: list[str] = []
         self._told: set[str] = set()
 
-    def header(self, origin: Origin, scopes: Scopes, ask: Ask) -> str | None:
-        """The Authorization to send unasked: None until the origin has said what it wants."""
+    def header(self, origin: Origin, scopes: Scopes, ask: Ask, *, lasting: bool = False) -> str | None:
+        """The Authorization to send unasked: None until the origin has said what it wants.
+
+        `lasting` is for a request that takes long: a registry may look at the token again when it is over.
+        """
         scheme = self._schemes.get(origin)
         if scheme is None:
             return None
         if scheme.scheme == "basic":
             credential = self._credential(origin, scopes)
             return _direct(credential) or None
-        return self._bearer(origin, scheme, scopes, None, ask)
+        return self._bearer(origin, scheme, scopes, None, ask, lasting=lasting)
 
     def is_asked(self, response: Response) -> bool:
         """True for an answer that another Authorization may change: a 401, and the 403 of Amazon's registry.
@@ -191,33 +194,42 @@ class Auth(AuthBackend):  # type: ignore[misc]  # oras is untyped
             return self._locks[key]
 
     def _bearer(
-        self, origin: Origin, chosen: Challenge, scopes: Scopes, sent: str | None, ask: Ask, offered: str = ""
+        self,
+        origin: Origin,
+        chosen: Challenge,
+        scopes: Scopes,
+        sent: str | None,
+        ask: Ask,
+        offered: str = "",
+        *,
+        lasting: bool = False,
     ) -> str:
         key = (origin, scopes)
         with self._lock(key):  # the other threads wait for the one that fetches, and use what it got
-            held = self._held(origin, scopes, sent)
+            held = self._held(origin, scopes, sent, lasting)
             if held is None:
                 held = self._fetch(origin, chosen, scopes, offered, ask)
                 with self._guard:
                     self._tokens[key] = held
         return held.bearer
 
-    def _held(self, origin: Origin, scopes: Scopes, sent: str | None) -> Token | None:
+    def _held(self, origin: Origin, scopes: Scopes, sent: str | None, lasting: bool) -> Token | None:
         """A token that is still good: for these very scopes, or for more where nothing was `sent` and refused yet."""
         now = self._clock()
         with self._guard:
             held = self._tokens.get((origin, scopes))
-            if held and held.until > now and held.bearer != sent:
+            if held and (held.young if lasting else held.until) > now and held.bearer != sent:
                 return held
             for (place, granted), more in self._tokens.items() if sent is None else ():
-                if place == origin and more.until > now and covers(granted, scopes):
+                if place == origin and (more.young if lasting else more.until) > now and covers(granted, scopes):
                     return more
         return None
 
     def _fetch(self, origin: Origin, chosen: Challenge, scopes: Scopes, offered: str, ask: Ask) -> Token:
         credential = self._credential(origin, scopes)
         if credential and credential.registry_token:
-            return Token(credential.registry_token, self._clock() + token.LONGEST)
+            until = self._clock() + token.LONGEST
+            return Token(credential.registry_token, until, until)
         where = realm.checked(chosen.parameters.get("realm", ""), origin, self.keychain.environ)
         _log.debug("%s has its tokens from %s", origin, public(where))
         wanted = dict.fromkeys([*concerning(offered, scopes), *sorted(scopes)])

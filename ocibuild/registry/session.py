@@ -116,6 +116,7 @@ class Upload:
             {"Content-Type": _OCTETS, **headers},
             body,
             scopes=self._scopes,
+            size=size if body else 0,
             reply=self.transport.settings.timeouts.commit if size > _LARGE else None,
             once=True,
         )

@@ -13,14 +13,19 @@ from ocibuild.registry import problem
 _SHORTEST, LONGEST = 60.0, 24 * 3600.0
 _FRESH = 0.8  # the share of its life for which a token is used,
 _LEFT = 30.0  # and the seconds of it that are left unused in any case
+_YOUNG = 0.5  # the share of its life in which a token may begin what takes long
 
 
 @dataclass(frozen=True)
 class Token:
-    """A bearer token and the monotonic second until which it is used. `refresh` is an identity token that came along."""
+    """A bearer token and the monotonic second until which it is used, `young` until which for what takes long.
+
+    `refresh` is an identity token that came along.
+    """
 
     value: str = field(repr=False)
     until: float
+    young: float
     refresh: str = field(default="", repr=False)
 
     @property
@@ -42,7 +47,8 @@ def read(response: Response, started: float) -> Token:
         seconds = min(max(float(document.get("expires_in") or 0), _SHORTEST), LONGEST)
     except (TypeError, ValueError, OverflowError):
         seconds = _SHORTEST
-    return Token(value, started + min(seconds * _FRESH, seconds - _LEFT), _fit(document.get("refresh_token")))
+    used = min(seconds * _FRESH, seconds - _LEFT)
+    return Token(value, started + used, started + seconds * _YOUNG, _fit(document.get("refresh_token")))
 
 
 def _object(response: Response) -> dict[str, Any]:

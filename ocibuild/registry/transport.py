@@ -37,6 +37,7 @@ _HOPS = 10
 _BODY = 64 * 1024
 _PAGE = 16 * 1024 * 1024
 _TOKEN = 128 * 1024
+_LASTING = 64 * 1024 * 1024
 _WARNING = re.compile(r'299 \S+ "((?:[^"\\]|\\.)*)"(?: "[^"]*")?')
 _ESCAPED = re.compile(r"\\(.)")
 
@@ -50,8 +51,8 @@ Body = bytes | Callable[[], AbstractContextManager[Any]]
 class Call:
     """What is asked. `limit` is the largest answer read whole, in bytes; with `stream` the body is left to the caller.
 
-    `scopes` stands in where the address does not tell which rights are needed. `reply` is how many seconds the answer may
-    take. `once` leaves trying again to the caller. `follow` False makes a redirect an answer like any other.
+    `scopes` stands in where the address does not tell which rights are needed. `size` is how many bytes the body will have
+    that is opened for each attempt. `reply` is how many seconds the answer may take. `once` leaves trying again to the caller. `follow` False makes a redirect an answer like any other.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Call:
     stream: bool = False
     limit: int = _PAGE
     scopes: Scopes = frozenset()
+    size: int = 0
     reply: float | None = None
     once: bool = False
     follow: bool = True
@@ -156,7 +158,8 @@ class Transport:
     def _authorized(self, call: Call, wire: Wire) -> Response:
         scopes = needed(call.method, call.url) or call.scopes
         at_home = Origin.of(call.url) == self.origin
-        header = self._auth.header(self.origin, scopes, self._ask(wire)) if at_home else None
+        lasting = call.size > _LASTING
+        header = self._auth.header(self.origin, scopes, self._ask(wire), lasting=lasting) if at_home else None
         response = self._followed(call, header, wire)
         if Origin.of(response.url) != self.origin or not self._auth.is_asked(response):
             return response

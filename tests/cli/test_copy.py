@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Ran
+from tests.registry.double import Registry
 
 Run = Callable[..., Ran]
 SOURCE = f"import sys; sys.path[:0] = {sys.path!r}; from ocibuild.cli import main; main()"
@@ -119,3 +120,23 @@ def wait_for(path: Path) -> None:
     while not path.exists():
         assert time.monotonic() < end, f"{path} did not appear"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("size, chunk", [("1MiB", 1 << 20), ("1m", 1 << 20), ("2097152", 2 << 20), (None, None)])
+def test_a_blob_goes_in_chunks_when_that_is_asked_for(
+    run: Run, folder: Path, size: str | None, chunk: int | None
+) -> None:
+    (folder / "big.wasm").write_bytes(b"\0asm\1\0\0\0\0\x80\x80\xc0\1\1x" + bytes(3 * (1 << 20) - 2))
+    run("pack", "big.wasm", "--compression", "none", "-o", "big.oci")
+    with Registry() as registry:
+        words = ["--chunk-size", size] if size else []
+        assert run("push", "big.oci", f"{registry.host}/a:1", *words).status == 0
+        lengths = [len(request.body) for request in registry.requests("PATCH")]
+    assert max(lengths, default=None) == chunk
+
+
+@pytest.mark.parametrize("size", ["0", "1023KiB", "much", "-1", "1TiB", ""])
+def test_a_size_of_chunks_that_cannot_be_is_wrong_usage(run: Run, folder: Path, size: str) -> None:
+    ran = run("push", "big.oci", "localhost:1/a:1", "--chunk-size", size)
+    assert ran.status == 2
+    assert "16MiB" in ran.err

@@ -288,6 +288,18 @@ def test_tokens_are_renewed_before_they_lapse_and_not_sooner():
     assert sent == [None, "Bearer t1", "Bearer t1", "Bearer t2", "Bearer t2"]
 
 
+def test_what_takes_long_begins_with_a_token_in_its_first_half():
+    with Service(numbered(expires_in=300)) as server:
+        client = server.client(Credential("ada", SECRET))
+        now = [1000.0]
+        client.auth._clock = lambda: now[0]
+        url = f"{server.url}/v2/a/blobs/uploads/u1"
+        for moment, size, token in ((1000, 1, "t1"), (1160, 1, "t1"), (1160, 1 << 30, "t2"), (1161, 1 << 30, "t2")):
+            now[0] = moment
+            client.transport(url).send(Call("PUT", url, body=b"x", size=size), Watch())
+            assert server.requests("PUT")[-1].headers["authorization"] == f"Bearer {token}", (moment, size)
+
+
 @pytest.mark.fault(42)
 @pytest.mark.parametrize("stamp", ["1999-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "soon", 7])
 def test_what_the_service_takes_for_the_time_does_not_matter(stamp):
