@@ -14,6 +14,7 @@ from ocibuild.api.session import Session
 from ocibuild.api.transfer import copy, push
 from ocibuild.errors import NetworkError, OcibuildError, RegistryError
 from tests.e2e import layouts
+from tests.e2e.line import Line
 from tests.e2e.servers import Part, free_port, nginx, self_signed, serving
 
 pytestmark = pytest.mark.real
@@ -88,6 +89,20 @@ def test_a_rate_limit_is_kept_to(behind: Behind, trust: Session, tmp_path: Path)
         assert 0 < refused < 60, "one pause of the host is for all that wait"
         copy(f"{host}/busy:1", f"oci:{tmp_path}/back:1", session=trust)
     assert len(layouts.graph(tmp_path / "back", digest)) == 17
+
+
+def test_tls_lines_that_break(behind: Behind, trust: Session, tmp_path: Path) -> None:
+    digest = layouts.write(tmp_path / "image", [layouts.pieces(24 * MIB), b"small"])
+    with behind("client_max_body_size 0;") as host:
+        with Line(host, cut_up=9 * MIB, cuts=2) as line:
+            push(str(tmp_path / "image"), f"{line.host}/cut:1", session=trust)
+            assert line.cut == 2
+        with Line(host, cut_down=7 * MIB, cuts=3) as line:
+            copy(f"{line.host}/cut:1", f"oci:{tmp_path}/back:1", session=trust)
+            assert line.cut == 3
+            # A reset throws away what stands in buffers; without going on it would be 45 MiB.
+            assert line.down < 40 * MIB, "what had come was asked for again"
+    assert len(layouts.graph(tmp_path / "back", digest)) == 4
 
 
 def test_a_proxy_whose_registry_is_away_is_waited_for_and_then_said(part: Part, trust: Session, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_five_hundred_blobs(served: Served, ocibuild: Ocibuild, tmp_path: Path) 
     assert len(layouts.graph(tmp_path / "back", digest)) == 502
 
 
-def test_a_thousand_tags_are_all_listed(served: Served) -> None:
+def test_a_thousand_tags_are_all_listed(served: Served, ocibuild: Ocibuild) -> None:
     config = Blob.of(mediatype.CONFIG, b"{}")
     manifest = Blob.of(mediatype.MANIFEST, Manifest(config.descriptor, ()).to_bytes())
     tags = [f"v{number}" for number in range(1050)]
@@ -92,6 +92,25 @@ def test_a_thousand_tags_are_all_listed(served: Served) -> None:
             list(pool.map(lambda tag: store.tag(manifest.descriptor, tag), tags))
     client = Client(served.host, insecure=True)
     assert sorted(client.get_tags(f"{served.host}/tags")) == sorted(tags)
+    assert sorted(ocibuild("tags", f"{served.host}/tags").split()) == sorted(tags)
+
+
+@pytest.mark.parametrize("kind", ["docker-registry", "distribution"])
+@pytest.mark.parametrize("delete", [True, False], ids=["deletes", "keeps"])
+def test_what_is_removed_is_gone_and_nothing_else(
+    kind: str, delete: bool, part: Part, ocibuild: Ocibuild, tmp_path: Path
+) -> None:
+    digests = [layouts.write(tmp_path / f"image{n}", [layouts.pieces(1000), b"%d" % n]) for n in (1, 2)]
+    with serving(kind, part, tmp_path / "registry", delete=delete) as served:
+        for n in (1, 2):
+            ocibuild("push", tmp_path / f"image{n}", f"{served.host}/a:{n}")
+        said = ocibuild.run("rm", f"{served.host}/a@{digests[0]}")
+        assert (said.status == 0) is delete, said.err
+        assert "Traceback" not in said.err
+        assert (ocibuild.run("digest", f"{served.host}/a:1").status == 0) is not delete
+        assert digest_in(served.host, "a", "2") == digests[1]
+        ocibuild("copy", f"{served.host}/a:2", f"oci:{tmp_path}/back:1")
+    assert len(layouts.graph(tmp_path / "back", digests[1])) == 4
 
 
 def test_two_processes_push_the_same_tag(served: Served, ocibuild: Ocibuild, tmp_path: Path) -> None:

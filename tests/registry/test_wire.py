@@ -9,13 +9,19 @@ from ocibuild.errors import Cancelled
 from ocibuild.registry.wire import Wire, _PlainConnection
 
 
+class _TooLate(Wire):
+    """Called off between connecting and being held."""
+
+    def hold(self, sock):
+        self.cancel.set()
+        super().hold(sock)
+
+
 def test_a_connection_that_is_called_off_while_it_is_made_is_closed():
-    cancel = Cancel()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(5)
         connection = _PlainConnection("127.0.0.1", listener.getsockname()[1])
-        wire = Wire(cancel)
-        cancel.set()
+        wire = _TooLate(Cancel())
         # The traceback holds the socket, so that nothing but our own closing can close it.
         with wire.used(1), pytest.raises(Cancelled) as caught:
             connection._new_conn()
