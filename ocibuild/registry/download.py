@@ -186,7 +186,8 @@ class _Resumed(io.RawIOBase):
         # Some registries hide a manifest from whom they do not believe to understand it, even by digest.
         headers = {"Accept": ACCEPT if mediatype.is_node(self._descriptor.media_type) else "*/*"}
         if position:
-            headers["Range"] = f"bytes={position}-"
+            # With its end, since a registry was seen (go-containerregistry's) that does not take a range without.
+            headers["Range"] = f"bytes={position}-{self._descriptor.size - 1}"
         call = Call("GET", self._url, headers, stream=True)
         response = self._exchange.enter_context(self._transport.exchange(call, self._watch))
         self._exchange.callback(response.close)

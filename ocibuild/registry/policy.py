@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ocibuild.errors import UsageError
-from ocibuild.registry import daemonjson, hosts, registriesconf
+from ocibuild.registry import certs, daemonjson, hosts, registriesconf
 from ocibuild.registry.origin import Origin
 from ocibuild.registry.settings import Settings, Trust
 from ocibuild.spec.reference import Reference
@@ -37,9 +37,10 @@ def approach(reference: Reference, settings: Settings) -> Approach:
     headers: tuple[tuple[str, str], ...] = ()
     if found and found.server.origin.netloc == origin.netloc:  # else it is where content is read from, and no more
         origin, trust, headers = found.server.origin, trust | found.server.trust, found.server.headers
-    if told is not None:
+    is_hinted = origin.scheme == "http" and _is_trusted(reference, settings)
+    if told is not None or is_hinted:
         origin = Origin.of(f"{'http' if told else 'https'}://{reference.api_host}")
-    is_doubtful = told is None and origin.scheme == "https" and is_insecure
+    is_doubtful = told is None and origin.scheme == "https" and (is_insecure or is_hinted)
     where = str(origin)
     trusts = {**settings.trusts, where: settings.trusts.get(where, Trust()) | trust}
     return Approach(origin, is_doubtful, replace(settings, trusts=trusts, headers={**settings.headers, where: headers}))
@@ -58,5 +59,11 @@ def allowed(reference: Reference, settings: Settings) -> registriesconf.Registry
 
 
 def usual(reference: Reference) -> Origin:
-    """Where a registry is when nobody says otherwise: http on loopback, https everywhere else."""
+    """Where a registry is when nobody says anything: http on loopback, https everywhere else."""
     return Origin.of(f"{'http' if reference.is_loopback else 'https'}://{reference.api_host}")
+
+
+def _is_trusted(reference: Reference, settings: Settings) -> bool:
+    """True where somebody has said what to trust, as one does for TLS alone."""
+    there = certs.trust(Origin.of(f"https://{reference.api_host}"), settings)
+    return settings.ca_file is not None or settings.insecure or there != Trust()

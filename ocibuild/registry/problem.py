@@ -85,7 +85,8 @@ def refusal(response: Response, doing: str) -> OcibuildError:
     if status in (401, 403):
         code = "unauthorized" if status == 401 else "forbidden"
         return AuthorizationError(message, code=code, hint=f"log in to {host} with an account that may do this")
-    for name, _ in errors:
+    # Of several, the one that can be mended: docker-registry adds others to a blob it misses.
+    for name, _ in sorted(errors, key=lambda error: error[0] != "MANIFEST_BLOB_UNKNOWN"):
         if name in _CODES:
             return RegistryError(message, code=_CODES[name][0], hint=_CODES[name][1])
     code, hint = _by_status(status, said)

@@ -148,10 +148,10 @@ class RegistryStore:
         if kept is not None:
             stream = BytesIO(kept[offset:])
             return stream if offset else cast(BinaryIO, VerifyReader(stream, descriptor, self.place))
-        if not self._ways.endpoints:
-            return download.blob(self._transport, self.repository, descriptor, offset, self._watch)
         if not mediatype.is_node(descriptor.media_type):
-            return self._ways.open(descriptor, offset)
+            if self._ways.endpoints:
+                return self._ways.open(descriptor, offset)
+            return download.blob(self._transport, self.repository, descriptor, offset, self._watch)
 
         def ask(transport: Transport, repository: str) -> tuple[Descriptor, bytes]:
             return download.manifest(transport, repository, descriptor.digest, self._watch)

@@ -211,12 +211,21 @@ def manifest(
 
     Gives the subject that the registry has noted for it (OCI-Subject), "" from one that keeps no account of referrers.
     """
-    url = download.url(transport, repository, "manifests", name)
-    response = transport.send(Call("PUT", url, {"Content-Type": descriptor.media_type}, data), watch)
-    if response.status_code not in (200, 201, 202):
-        doing = f"to store the manifest {repository}{'@' if ':' in name else ':'}{name}"
-        if len(data) > jsonform.MAX_DOCUMENT:
-            doing += f" of {len(data)} bytes"
+    call = Call(
+        "PUT",
+        download.url(transport, repository, "manifests", name),
+        {"Content-Type": descriptor.media_type},
+        data,
+    )
+    doing = f"to store the manifest {repository}{'@' if ':' in name else ':'}{name}"
+    if len(data) > jsonform.MAX_DOCUMENT:
+        doing += f" of {len(data)} bytes"
+    response = transport.send(call, watch)
+    if response.status_code not in STORED and problem.refusal(response, doing).code == "blob-unknown":
+        # It may be slow to show what it has taken; what it has really lost, `copy` sends again.
+        transport.gate.wait(transport.gate.pause(1), watch.cancel)
+        response = transport.send(call, watch)
+    if response.status_code not in STORED:
         raise problem.refusal(response, doing)
     _confirmed(response, descriptor.digest)
     return response.headers.get("OCI-Subject", "").strip()

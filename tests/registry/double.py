@@ -159,7 +159,7 @@ class Registry(Server):
         if data is None:
             return _error(404, "BLOB_UNKNOWN")
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
-        if match := re.fullmatch(r"bytes=(\d+)-", request.headers.get("range", "")):
+        if match := re.fullmatch(r"bytes=(\d+)-\d+", request.headers.get("range", "")):
             start = int(match[1])
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
             return Answer(206, headers, data[start:])

@@ -175,6 +175,19 @@ def test_insecure_is_http_too_where_nobody_speaks_tls(tmp_path):
         assert failing(server, tmp_path, plain_http=None).code == "tls-expected"
 
 
+@pytest.mark.fault(8)
+@pytest.mark.parametrize("how", ["ca_file", "insecure", "certs.d"])
+def test_on_loopback_what_is_said_of_trust_is_meant_for_tls(authority, tmp_path, how):
+    said = {"ca_file": {"ca_file": str(authority.certificate)}, "insecure": {"insecure": True}}.get(how, {})
+    with have(Registry(), authority.serving()) as secure, Registry() as plain:
+        for server in (secure, plain):
+            server.blobs["a", BLOB.descriptor.digest] = BLOB.content.data
+            if how == "certs.d":
+                place(tmp_path / "etc/docker/certs.d" / server.host, mine_crt=authority.certificate)
+        assert read(secure, tmp_path, plain_http=None, **said) == BLOB.content.data
+        assert read(plain, tmp_path, plain_http=None, **said) == BLOB.content.data, "http where no TLS is spoken"
+
+
 @pytest.mark.parametrize("name", ["{0}", "127.0.0.1_{1}_", "_default"])
 def test_containerd_s_file_speaks_of_the_registry_itself(authority, tmp_path, name):
     with have(Registry(), authority.serving()) as server:

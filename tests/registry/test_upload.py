@@ -443,3 +443,24 @@ def test_one_blob_pushed_by_many_threads_is_sent_once():
         done = [future.result(30) for future in [flow.io.submit(target.push, BLOB, flow) for _ in range(8)]]
         assert done.count(Pushed.WRITTEN) == 1
         assert len(registry.requests("PUT")) == 1
+
+
+@pytest.mark.fault(55)
+def test_a_registry_slow_to_show_what_it_took_is_given_a_moment():
+    class Slow(Registry):
+        asked = 0
+
+        def _put_manifest(self, request, name, last):
+            self.asked += 1
+            if self.asked == 1:
+                # docker-registry 2.8, while it writes the link to a blob: two errors, of which the first misleads.
+                said = b'{"errors":[{"code":"DIGEST_INVALID"},{"code":"MANIFEST_BLOB_UNKNOWN"}]}'
+                return Answer(400, {"Content-Type": "application/json"}, said)
+            return super()._put_manifest(request, name, last)
+
+    manifest = Blob.of(mediatype.MANIFEST, b'{"schemaVersion":2,"config":%s,"layers":[]}' % described(BLOB.descriptor))
+    with Slow() as registry, Flow.open() as flow:
+        target = store(registry)
+        target.push(BLOB, flow)
+        assert target.push(manifest, flow) is Pushed.WRITTEN
+        assert registry.asked == 2
