@@ -113,6 +113,7 @@ def test_what_is_removed_is_gone_and_nothing_else(
     assert len(layouts.graph(tmp_path / "back", digests[1])) == 4
 
 
+@pytest.mark.fault(82)
 def test_two_processes_push_the_same_tag(served: Served, ocibuild: Ocibuild, tmp_path: Path) -> None:
     shared = list(layouts.pieces(4 * MIB))
     digests = [

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ocibuild.content.blob import Blob
-from ocibuild.content.flow import Cancel
+from ocibuild.content.flow import Cancel, Flow
 from ocibuild.errors import Cancelled, NetworkError, RegistryError, UsageError
 from ocibuild.registry import certs
 from ocibuild.registry.origin import Origin
@@ -186,6 +186,24 @@ def test_on_loopback_what_is_said_of_trust_is_meant_for_tls(authority, tmp_path,
                 place(tmp_path / "etc/docker/certs.d" / server.host, mine_crt=authority.certificate)
         assert read(secure, tmp_path, plain_http=None, **said) == BLOB.content.data
         assert read(plain, tmp_path, plain_http=None, **said) == BLOB.content.data, "http where no TLS is spoken"
+
+
+@pytest.mark.fault(26, 34)
+@pytest.mark.parametrize("what", ["a redirect", "an upload"])
+def test_a_step_down_to_http_is_refused_before_anything_is_sent(authority, tmp_path, what):
+    with Registry() as plain:
+        away = f"http://localhost:{plain.host.rpartition(':')[2]}/v2/a/x"  # by another name, so no mere slip of a proxy
+        script = {
+            "GET .*": Answer(307, {"Location": away}),
+            "HEAD .*": Answer(404),
+            "POST .*": Answer(202, {"Location": away}),
+        }
+        with have(Scripted(script), authority.serving()) as server:
+            target = store(server, tmp_path, ca_file=str(authority.certificate))
+            with pytest.raises(RegistryError) as caught, Flow.open() as flow:
+                fetch(target, BLOB.descriptor) if what == "a redirect" else target.push(BLOB, flow)
+        assert caught.value.code == "location-refused"
+        assert not plain.seen
 
 
 @pytest.mark.parametrize("name", ["{0}", "127.0.0.1_{1}_", "_default"])
