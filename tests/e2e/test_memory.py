@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,21 @@ def test_push_copy_and_pull_stay_small(size: int, two: tuple[Served, Served], ro
     peaks["pull"] = peak(room, "copy", "-q", f"{other}/big:1", f"oci:{room}/back:1")
     assert max(peaks.values()) < LIMIT, json.dumps(peaks)
     assert len(layouts.graph(room / "back", digest)) == 5
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("how", [(), ("--chunk-size", "1500MiB")], ids=["in one", "in chunks"])
+def test_a_blob_beyond_what_32_bits_count(how: tuple[str, ...], part: Part, room: Path) -> None:
+    size = 4096 * MIB + 1
+    digest = layouts.write(room / "image", [layouts.pieces(size)])
+    (layer,) = [path for path in (room / "image/blobs/sha256").iterdir() if path.stat().st_size == size]
+    with serving("distribution", part, room / "one") as one:
+        assert peak(room, "push", "-q", str(room / "image"), f"{one.host}/big:1", *how) < LIMIT
+        url = f"http://{one.host}/v2/big/blobs/sha256:{layer.name}"
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=10) as response:
+            assert int(response.headers["Content-Length"]) == size
+        with urllib.request.urlopen(f"http://{one.host}/v2/big/manifests/{digest}", timeout=10) as response:
+            assert response.status == 200
 
 
 @pytest.mark.parametrize("size", [256 * MIB, pytest.param(2048 * MIB, marks=pytest.mark.heavy)])
