@@ -11,7 +11,7 @@ from ocibuild.api.picking import pick
 from ocibuild.api.places import Place
 from ocibuild.api.session import Session
 from ocibuild.content.flow import Flow
-from ocibuild.errors import UsageError
+from ocibuild.errors import InputError, UsageError
 from ocibuild.spec import annotation
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store import copy as copying
@@ -55,12 +55,23 @@ def copy(
 def push(
     source: str, *references: str, referrers: bool = False, session: Session | None = None
 ) -> tuple[Transferred, ...]:
-    """Copy a local image to registry references, with `referrers` what is attached to it as well. Raises UsageError where there is none."""
+    """Copy a local image to registry references, with `referrers` what is attached to it as well.
+
+    Raises UsageError where there is no reference, InputError (`file-not-found`) where there is no such image, and what
+    stores and registries raise.
+    """
     session = (session or Session()).begin()
     if not references:
         raise UsageError("push needs to know where", code="usage", hint="ocibuild push SOURCE REGISTRY/NAME:TAG")
     where = [places.parse(text if text.startswith("docker:") else f"docker://{text}") for text in references]
-    return tuple(transferred(places.parse(source), place, session, referrers=referrers) for place in where)
+    local = places.parse(source)
+    if local.is_registry and not source.startswith("docker:"):
+        raise InputError(
+            f"there is no layout or archive {source}",
+            code="file-not-found",
+            hint="check the path; ocibuild copy takes an image from one registry to another",
+        )
+    return tuple(transferred(local, place, session, referrers=referrers) for place in where)
 
 
 def transferred(

@@ -55,13 +55,17 @@ def told(copied: Copied, verb: str = "uploaded") -> str:
     parts = [f"{verb} {_much(copied.written)}"]
     parts += [f"{_much(copied.existed)} already there"] if copied.existed else []
     parts += [f"{_much(copied.mounted)} mounted"] if copied.mounted else []
-    parts += [f"{len(copied.referrers)} referrers"] if copied.referrers else []
+    parts += [_count(len(copied.referrers), "referrer")] if copied.referrers else []
     return ", ".join(parts)
 
 
 def _much(descriptors: Sequence[Descriptor]) -> str:
-    blobs = "1 blob" if len(descriptors) == 1 else f"{len(descriptors)} blobs"
-    return f"{show.size(sum(descriptor.size for descriptor in descriptors))} ({blobs})"
+    size = show.size(sum(descriptor.size for descriptor in descriptors))
+    return f"{size} ({_count(len(descriptors), 'blob')})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def report(

@@ -235,3 +235,10 @@ def test_debug_shows_every_exchange_and_no_secret() -> None:
     assert f"GET {registry.url}/token: 200" in done.stderr
     assert "Traceback" in done.stderr
     assert not leaks(done.stdout + done.stderr)
+
+
+def test_push_of_a_path_that_is_not_there_does_not_ask_docker_hub(run: Callable[..., Ran], folder: Path) -> None:
+    ran = run("push", "hello/nothing.oci", "localhost:1/a:1")
+    assert (ran.status, ran.out) == (1, "")
+    assert "[file-not-found]" in ran.err
+    assert "ocibuild copy" in ran.err
