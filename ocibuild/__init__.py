@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ocibuild.api.pull import pull
     from ocibuild.api.raw import blob, config, digest, manifest
     from ocibuild.api.removing import Removed, remove
+    from ocibuild.api.run import run
     from ocibuild.api.session import Session
     from ocibuild.api.tagging import Tagged, tag
     from ocibuild.api.transfer import Transferred, copy, push
@@ -112,6 +113,7 @@ __all__ = [
     "referrers",
     "remove",
     "repositories",
+    "run",
     "tag",
     "tags",
     "tree",
@@ -158,6 +160,7 @@ _HOMES = {
     "referrers": "api.attaching",
     "remove": "api.removing",
     "repositories": "api.listing",
+    "run": "api.run",
     "tag": "api.tagging",
     "tags": "api.listing",
     "tree": "api.tree",

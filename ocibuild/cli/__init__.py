@@ -23,6 +23,7 @@ _VERBS = {
     "check": "Say whether a file or image fits its consumer.",
     "diff": "Say in words what makes two images differ.",
     "extract": "Give the program back, byte for byte.",
+    "run": "Run the program of an image, or a bare one.",
     "formats": "List the shapes and who reads them.",
     "manifest": "Print an image's manifest as it is.",
     "config": "Print an image's config as it is.",
@@ -76,8 +77,9 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     from ocibuild.cli.output import failed
 
     words = sys.argv[1:] if arguments is None else arguments
-    debug, as_json = "--debug" in words, "--json" in words
-    words = [word for word in words if word != "--debug"]
+    end = words.index("--") if "--" in words else len(words)  # what follows is for another program
+    debug, as_json = "--debug" in words[:end], "--json" in words[:end]
+    words = [word for word in words[:end] if word != "--debug"] + words[end:]
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _interrupt)

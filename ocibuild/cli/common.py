@@ -63,10 +63,11 @@ def password_from_stdin() -> str:
 def chunk_option(command: Command) -> Command:
     """`--chunk-size`."""
     words = "Push blobs in chunks of this size, as in 16MiB.  [default: each in one, in chunks where it must be]"
-    return click.option("--chunk-size", metavar="SIZE", callback=_bytes, help=words)(command)
+    return click.option("--chunk-size", metavar="SIZE", callback=size_of, help=words)(command)
 
 
-def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+def size_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """An option's size in bytes, from `16MiB`; 1 MiB at least."""
     if text is None:
         return None
     match = re.fullmatch(r"([0-9]{1,12})\s*(|[KMG])(?:i?B)?", text, re.IGNORECASE)

@@ -136,20 +136,26 @@ class RootFs:
 
     def small(self, members: Iterable[Member], each: int, total: int) -> dict[Member, bytes]:
         """Files of up to `each` bytes, `total` bytes of them at most, read in one pass a layer. Raises as `read` does."""
-        wanted: dict[tuple[int, int], Member] = {}
+        wanted = []
         for member in members:
             if member.size <= each and total >= member.size:
-                wanted[member.layer, member.position] = member
+                wanted.append(member)
                 total -= member.size
-        found: dict[Member, bytes] = {}
+        return {member: stream.read() for member, stream in self.contents(wanted)}
+
+    def contents(self, members: Iterable[Member]) -> Iterator[tuple[Member, BinaryIO]]:
+        """Files with their content, in the layers' order and one pass a layer; each stream is read before the next
+        comes. Raises as `read` does.
+        """
+        wanted = {(member.layer, member.position): member for member in members}
         for number in sorted({layer for layer, _ in wanted}):
             descriptor = self.layers[number].descriptor
             with _unpacked(self.source, descriptor) as stream, _translated(descriptor):
                 for position, (info, archive) in enumerate(_infos(stream)):
-                    if small := wanted.get((number, position)):
-                        found[small] = cast(BinaryIO, archive.extractfile(info)).read()
-        return found
-
+                    if member := wanted.get((number, position)):
+                        yield member, cast(BinaryIO, archive.extractfile(info))
+                while stream.read(BLOCK):
+                    pass  # the blob's digest is known at its end
 
 @dataclass(frozen=True, eq=False)
 class Inside:

@@ -219,8 +219,8 @@ def _process(options: Options, facts: Mapping[str, str]) -> Process:
         user=options.user or (f"{NONROOT}:{NONROOT}" if options.nonroot else ""),
         exposed_ports=tuple(sorted({_port(text) for text in options.expose})),
         env=(f"PATH={path}", *(f"{key}={value}" for key, value in env.items())),
-        entrypoint=_words(options.entrypoint, "entrypoint"),
-        cmd=_words(options.cmd, "cmd"),
+        entrypoint=words_of(options.entrypoint, "entrypoint"),
+        cmd=words_of(options.cmd, "cmd"),
         volumes=tuple(sorted(set(options.volume))),
         working_dir=workdir,
         labels=labels,
@@ -228,7 +228,8 @@ def _process(options: Options, facts: Mapping[str, str]) -> Process:
     )
 
 
-def _words(text: str | None, flag: str) -> tuple[str, ...]:
+def words_of(text: str | None, flag: str) -> tuple[str, ...]:
+    """An option's words: a JSON array, or split as a shell does. Raises UsageError (`words-invalid`)."""
     if not text:
         return ()
     try:

@@ -1,0 +1,112 @@
+"""`run`: the program of an image of any shape, or a bare one, started here."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+
+from ocibuild.api import places
+from ocibuild.api.inspecting import is_program
+from ocibuild.api.picking import entries, pick, same
+from ocibuild.api.session import Session
+from ocibuild.binary import artifact
+from ocibuild.binary.artifact import Artifact
+from ocibuild.binary.wasm import WasmFacts
+from ocibuild.content.blob import File
+from ocibuild.content.flow import Event
+from ocibuild.errors import UsageError
+from ocibuild.image.look import Look
+from ocibuild.image.shapes.recognise import Program
+from ocibuild.run import child, command, engine, unpack
+from ocibuild.run.child import Outcome
+from ocibuild.run.command import Command
+from ocibuild.run.launch import Folder, Launch
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.manifest import Index, Manifest
+from ocibuild.store.base import Source
+from ocibuild.store.graph import node
+
+
+def run(
+    place: str | os.PathLike[str],
+    arguments: Sequence[str] = (),
+    *,
+    platform: str | None = None,
+    env: Iterable[str] = (),
+    dirs: Iterable[str] = (),
+    entrypoint: Sequence[str] = (),
+    workdir: str | None = None,
+    timeout: float | None = None,
+    memory: int | None = None,
+    session: Session | None = None,
+) -> int:
+    """Run a program and return its exit status: its own; 134 where it trapped, 124 where `timeout` (seconds) ended it.
+
+    It has this process's stdin, stdout and stderr. A Wasm program sees of this machine what `dirs`
+    (`HOST[::GUEST][:ro]`) and `env` (`KEY=VALUE`) say, and may grow each memory to `memory` bytes; a native one is in
+    no sandbox. `arguments` replace the image's, `entrypoint` both. Of an index, the entry for `platform`, the Wasm one,
+    or the one for this machine is taken.
+
+    Raises UsageError (`dir-invalid`, `pair-invalid`, `path-invalid`, `platform-needed`, `sandbox-wasm-only`), InputError
+    (`http-component`, `not-a-command`, `not-startable`, `platform-foreign`), ToolError (`engine-missing`,
+    `engine-failed`), ContentError (`program-missing`, `program-ambiguous`) and what reading an image raises.
+    """
+    launch = Launch(
+        arguments=tuple(arguments),
+        env=tuple(env),
+        folders=tuple(Folder.parse(text) for text in dirs),
+        entrypoint=tuple(entrypoint),
+        workdir=workdir,
+        timeout=timeout,
+        memory=memory,
+    )
+    return perform(os.fspath(place), launch, platform=platform, session=session).status
+
+
+def perform(place: str, launch: Launch, *, platform: str | None = None, session: Session | None = None) -> Outcome:
+    """The same, told how it ended. Raises as `run`."""
+    if launch.timeout is not None and not (math.isfinite(launch.timeout) and launch.timeout > 0):
+        raise UsageError(f"a timeout of {launch.timeout} seconds cannot be meant")
+    current = (session or Session()).begin()
+    chosen, found = _bare(place, launch, current) if is_program(place) else _packed(place, launch, platform, current)
+    with unpack.private() as folder:
+        path, root = folder / "program", None
+        unpack.program(chosen.program, path)
+        if chosen.rootfs is not None:
+            root = folder / "root"
+            unpack.rootfs(chosen.rootfs, root)
+        if isinstance(found.facts, WasmFacts):
+            search = current.surroundings.environ.get("PATH", os.defpath)
+            start = engine.wasm(found, chosen, launch, path, root, search)
+        else:
+            start = engine.native(found, chosen, launch, path, root)
+        return child.run(start, launch.timeout, current.cancel)
+
+
+def _bare(place: str, launch: Launch, current: Session) -> tuple[Command, Artifact]:
+    found = artifact.inspect(place, allow_dynamic=True)
+    content = File(place, found.size, mtime_ns=found.stamp.mtime_ns)
+    return command.bare(Program(found.name, found.size, None, content), launch, current.surroundings.environ), found
+
+
+def _packed(place: str, launch: Launch, platform: str | None, current: Session) -> tuple[Command, Artifact]:
+    store, root = current.found(places.parse(place))
+    manifest = _picked(store, root, platform)
+    chosen = command.of_image(store, manifest, launch, current.surroundings.environ)
+    with Look(chosen.program) as look:
+        found = artifact.inspect_extent(look, allow_dynamic=True)
+    if found.kind == "elf":
+        current.observe(Event("note", text=f"{found.name} is a native program: it runs here in no sandbox"))
+    return chosen, found
+
+
+def _picked(store: Source, root: Descriptor, platform: str | None) -> Manifest:
+    """The entry asked for, the Wasm one, or where there is none the one for this machine."""
+    index = node(store, root)
+    if platform is None and isinstance(index, Index):
+        platforms = [entry.platform for entry in entries(store, index) if entry.platform is not None]
+        here = engine.host()
+        if not any(each.is_wasm for each in platforms) and any(same(each, here) for each in platforms):
+            platform = str(here)
+    return pick(store, root, platform, prefer_wasm=True)[1]

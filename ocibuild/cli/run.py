@@ -1,0 +1,86 @@
+"""`ocibuild run PLACE|FILE [-- ARGUMENTS]`"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import Any
+
+import click
+
+from ocibuild.api.inspecting import is_program
+from ocibuild.api.run import perform
+from ocibuild.cli import output as show
+from ocibuild.cli.common import registry_options, session, size_of
+from ocibuild.cli.copy import host_of
+from ocibuild.pack.plan import words_of
+from ocibuild.run.launch import Folder, Launch
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(|ms|s|m|h)", text)
+    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise click.BadParameter("write a time such as 10s, 500ms or 2m", context, parameter)
+    return seconds
+
+
+@click.command("run", short_help="Run the program of an image, or a bare one.")
+@click.argument("what", metavar="FILE|PLACE")
+@click.argument("arguments", nargs=-1, metavar="[-- ARGUMENT...]")
+@click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="The entry of an index to run.  [default: the Wasm one]")
+@click.option("-e", "--env", multiple=True, metavar="KEY[=VALUE]", help="A variable for it; KEY alone hands on ours.")
+@click.option(
+    "--dir", "dirs", multiple=True, metavar="HOST[::GUEST][:ro]", help="A folder that a Wasm program may see."
+)
+@click.option("--entrypoint", metavar="WORDS", help="Start this instead of the image's entrypoint and arguments.")
+@click.option("-w", "--workdir", metavar="PATH", help="Where it starts; Wasm programs are told in PWD.")
+@click.option("--timeout", metavar="TIME", callback=_seconds, help="End it after this time, as in 10s, with status 124.")
+@click.option("--memory", metavar="SIZE", callback=size_of, help="How large a Wasm memory may grow, as in 64MiB.")
+@registry_options
+@click.option("--json", "as_json", is_flag=True, help="Say how it ended as one line of JSON, on stderr.")
+def run_command(
+    what: str,
+    arguments: tuple[str, ...],
+    platform: str | None,
+    env: tuple[str, ...],
+    dirs: tuple[str, ...],
+    entrypoint: str | None,
+    workdir: str | None,
+    timeout: float | None,
+    memory: int | None,
+    as_json: bool,
+    quiet: bool,
+    **reach: Any,
+) -> None:
+    """Run a program with this terminal's stdin, stdout and stderr; its exit status becomes ours.
+
+    ARGUMENTs replace the image's. A Wasm program sees nothing of this machine but what --env and --dir say, and its
+    image's own files for reading; a native one runs as any program here does. Status 134: it trapped; 124: --timeout.
+    """
+    launch = Launch(
+        arguments=arguments,
+        env=env,
+        folders=tuple(Folder.parse(text) for text in dirs),
+        entrypoint=words_of(entrypoint, "entrypoint"),
+        workdir=workdir,
+        timeout=timeout,
+        memory=memory,
+    )
+    host = None if is_program(what) else host_of(what)
+    with session(host, quiet=quiet, **reach) as current:
+        ended = perform(what, launch, platform=platform, session=current)
+    if as_json:
+        document = {"status": ended.status, "reason": ended.reason, "text": show.plain(ended.text)}
+        click.echo(json.dumps(document, ensure_ascii=False), err=True)
+    elif ended.reason != "exit":
+        show.note(_SAID[ended.reason] + ended.text)
+    sys.exit(ended.status)
+
+
+_SAID = {"trap": "the program trapped: ", "timeout": "the program did not end: ", "signal": "the program broke off: "}

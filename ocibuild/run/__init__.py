@@ -1,0 +1,1 @@
+"""An image, or a bare file, becomes a running program: what is started, in which sandbox, and how it ended."""

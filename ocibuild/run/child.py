@@ -1,0 +1,81 @@
+"""A program's process: started with our stdin, stdout and stderr, waited for, and ended when it has to be."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from ocibuild.content.flow import Cancel
+from ocibuild.errors import InputError, ToolError
+from ocibuild.run.engine import Start
+
+TIMED_OUT = 124
+"""What `timeout` of coreutils ends with."""
+_GRACE = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended: `status` is the program's own for `exit`, 134 for a `trap`, 124 for a `timeout`, 128 + N for signal N."""
+
+    status: int
+    reason: Literal["exit", "trap", "timeout", "signal"] = "exit"
+    text: str = ""
+
+
+def run(start: Start, timeout: float | None, cancel: Cancel) -> Outcome:
+    """Start it and wait for its end. Whatever happens here, the process does not outlive this call.
+
+    Raises InputError (`not-startable`), ToolError (`engine-failed`), Cancelled.
+    """
+    try:
+        process = subprocess.Popen(start.words, executable=start.executable, env=start.env, cwd=start.folder)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{start.words[0]} cannot be started: {getattr(error, 'strerror', None) or error}",
+            code="not-startable",
+            hint="a dynamic program needs its loader here; TMPDIR must be on a disk that programs may be started from",
+        ) from error
+    try:
+        with cancel.closing(process.kill):
+            code = process.wait(timeout)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        return Outcome(TIMED_OUT, "timeout", f"it was ended after {timeout:g} seconds")
+    except BaseException:
+        _end(process)
+        raise
+    cancel.check()
+    return _outcome(start, code)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _outcome(start: Start, code: int) -> Outcome:
+    if code < 0:
+        return Outcome(128 - code, "signal", f"it was ended by signal {-code}")
+    if start.outcome is None:
+        return Outcome(code)
+    try:
+        reason, status, text = json.loads(start.outcome.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ToolError(
+            "the embedded wasmtime ended without a word",
+            code="engine-failed",
+            hint="what it printed above says why; python -c 'import wasmtime' shows whether it loads",
+        ) from error
+    if reason == "refused":
+        raise InputError(f"wasmtime does not start it: {text}", code="not-startable", hint=_REFUSED)
+    return Outcome(status, reason, text)
+
+
+_REFUSED = "it may need more memory than --memory allows, or interfaces that a command is not given"
