@@ -40,7 +40,9 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
 )
 @click.option("--entrypoint", metavar="WORDS", help="Start this instead of the image's entrypoint and arguments.")
 @click.option("-w", "--workdir", metavar="PATH", help="Where it starts; Wasm programs are told in PWD.")
-@click.option("--timeout", metavar="TIME", callback=_seconds, help="End it after this time, as in 10s, with status 124.")
+@click.option(
+    "--timeout", metavar="TIME", callback=_seconds, help="End it after this time, as in 10s, with status 124."
+)
 @click.option("--memory", metavar="SIZE", callback=size_of, help="How large a Wasm memory may grow, as in 64MiB.")
 @registry_options
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as one line of JSON, on stderr.")

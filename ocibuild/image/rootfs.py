@@ -157,6 +157,7 @@ class RootFs:
                 while stream.read(BLOCK):
                     pass  # the blob's digest is known at its end
 
+
 @dataclass(frozen=True, eq=False)
 class Inside:
     """A file in a layer as content: its layer is streamed up to it at each use."""
