@@ -56,7 +56,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         process.wait(_GRACE)
     except subprocess.TimeoutExpired:
-        process.kill()
+        pass
+    finally:
+        process.kill()  # also where a second Ctrl-C came; nothing where it has ended
         process.wait()
 
 

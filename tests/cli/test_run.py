@@ -61,6 +61,12 @@ def test_the_exit_status_is_the_programs(run: Run, name: str, status: int) -> No
     assert run("run", str(SAMPLES / name), "--", "--exit", "3") == Ran(status, "Hello, Docker!\n", "")
 
 
+def test_every_status_of_a_byte_is_the_programs_own(run: Run) -> None:
+    for status in (0, 1, 125, 126, 134, 200, 255):
+        assert run("run", HELLO, "--", "--exit", str(status)) == Ran(status, "Hello, Docker!\n", "")
+    assert run("run", HELLO, "--", "--exit", "-1").status == 255
+
+
 def test_a_native_program(run: Run, native: str) -> None:
     ran = run("run", native, "-e", "GREETING=hej", "--", "a; b", "$HOME")
     assert ran == Ran(0, "hej\nargument: a; b\nargument: $HOME\n", "")
