@@ -15,7 +15,7 @@ from ocibuild.binary.artifact import Artifact
 from ocibuild.binary.wasm import WasmFacts
 from ocibuild.content.blob import File
 from ocibuild.content.flow import Event
-from ocibuild.errors import UsageError
+from ocibuild.errors import InputError, UsageError
 from ocibuild.image.look import Look
 from ocibuild.image.shapes.recognise import Program
 from ocibuild.run import child, command, engine, unpack
@@ -26,6 +26,8 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.store.base import Source
 from ocibuild.store.graph import node
+
+_FILES = (".wasm", ".oci", ".tar")
 
 
 def run(
@@ -49,7 +51,7 @@ def run(
     or the one for this machine is taken.
 
     Raises UsageError (`dir-invalid`, `pair-invalid`, `path-invalid`, `platform-needed`, `sandbox-wasm-only`), InputError
-    (`http-component`, `not-a-command`, `not-startable`, `platform-foreign`), ToolError (`engine-missing`,
+    (`file-not-found`, `http-component`, `not-a-command`, `not-startable`, `platform-foreign`), ToolError (`engine-missing`,
     `engine-failed`), ContentError (`program-missing`, `program-ambiguous`) and what reading an image raises.
     """
     launch = Launch(
@@ -84,6 +86,16 @@ def perform(place: str, launch: Launch, *, platform: str | None = None, session:
         return child.run(start, launch.timeout, current.cancel)
 
 
+def is_missing(text: str) -> bool:
+    """True where `text` names a file that is not there: `./a`, `/a`, or `a.wasm` without a registry before it, which
+    nobody calls a repository.
+    """
+    first, slash, _ = text.partition("/")
+    registry = ":" in first or (bool(slash) and ("." in first or first == "localhost"))
+    path = text.startswith((".", "/")) or (text.endswith(_FILES) and not registry)
+    return path and not os.path.lexists(text.partition("@")[0])
+
+
 def _bare(place: str, launch: Launch, current: Session) -> tuple[Command, Artifact]:
     found = artifact.inspect(place, allow_dynamic=True)
     content = File(place, found.size, mtime_ns=found.stamp.mtime_ns)
@@ -91,6 +103,9 @@ def _bare(place: str, launch: Launch, current: Session) -> tuple[Command, Artifa
 
 
 def _packed(place: str, launch: Launch, platform: str | None, current: Session) -> tuple[Command, Artifact]:
+    if is_missing(place):
+        hint = "check the path, and that the build wrote it"
+        raise InputError(f"there is no file {place}", code="file-not-found", hint=hint)
     store, root = current.found(places.parse(place))
     manifest = _picked(store, root, platform)
     chosen = command.of_image(store, manifest, launch, current.surroundings.environ)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ocibuild.api.inspecting import is_program
-from ocibuild.api.run import perform
+from ocibuild.api.run import is_missing, perform
 from ocibuild.cli import output as show
 from ocibuild.cli.common import registry_options, session, size_of
 from ocibuild.cli.copy import host_of
@@ -74,7 +74,7 @@ def run_command(
         timeout=timeout,
         memory=memory,
     )
-    host = None if is_program(what) else host_of(what)
+    host = None if is_program(what) or is_missing(what) else host_of(what)
     with session(host, quiet=quiet, **reach) as current:
         ended = perform(what, launch, platform=platform, session=current)
     if as_json:

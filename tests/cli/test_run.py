@@ -363,6 +363,25 @@ def test_what_is_no_program(run: Run, content: bytes, code: str) -> None:
     assert f"[{code}]" in run("run", "a").err
 
 
+@pytest.mark.parametrize("what", ["nowhere.wasm", "nowhere.oci", "target/a.wasm", "./nowhere", "/nowhere/a"])
+def test_a_file_that_is_not_there_is_not_asked_for_at_a_registry(run: Run, what: str) -> None:
+    ran = run("run", what)
+    assert ran.status == 1
+    assert "[file-not-found]" in ran.err
+
+
+@pytest.mark.parametrize("form", ["oci:{}", "oci:{}@{digest}", "{}", "./{}", "{}@{digest}"])
+def test_a_place_is_written_as_everywhere(run: Run, form: str) -> None:
+    digest = run("pack", HELLO, "-o", "a.oci").out.strip().partition("@")[2]
+    assert run("run", form.format("a.oci", digest=digest)) == Ran(0, "Hello, Docker!\n", "")
+
+
+def test_a_repository_may_be_called_like_a_file(run: Run) -> None:
+    with Registry() as registry:
+        run("pack", HELLO, "-t", f"{registry.host}/hello.wasm:latest", "--push", "-o", "a.oci")
+        assert run("run", f"{registry.host}/hello.wasm").out == "Hello, Docker!\n"
+
+
 def test_without_an_engine_both_roads_are_named(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wasmtime", None)
     monkeypatch.setenv("PATH", "")
