@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ocibuild.api.attaching import Attached, attach, referrers
+    from ocibuild.api.build import build
     from ocibuild.api.check import Finding, check
     from ocibuild.api.convert import convert
     from ocibuild.api.diff import Difference, diff
@@ -93,6 +94,7 @@ __all__ = [
     "UsageError",
     "attach",
     "blob",
+    "build",
     "check",
     "config",
     "convert",
@@ -140,6 +142,7 @@ _HOMES = {
     "Transferred": "api.transfer",
     "attach": "api.attaching",
     "blob": "api.raw",
+    "build": "api.build",
     "check": "api.check",
     "config": "api.raw",
     "convert": "api.convert",

@@ -69,7 +69,7 @@ def plan(inputs: Sequence[Input], options: Options, context: Context) -> Plan:
     images = tuple(_author(placed, options, context) for placed in chosen)
     if not several:
         return images[0]
-    shared = {**described(chosen[0].artifact), **context.git, **_said(options, "index")}
+    shared = {**described(chosen[0].artifact), **context.git, **annotations(options, "index")}
     return IndexPlan(images, tuple(shared.items()))
 
 
@@ -181,7 +181,7 @@ def _rank(placed: _Placed) -> tuple[bool, bool, int, Platform]:
 def _author(placed: _Placed, options: Options, context: Context) -> ImagePlan:
     artifact = placed.artifact
     facts = described(artifact)
-    annotations = {**facts, **context.git, **_said(options, "manifest")}
+    noted = {**facts, **context.git, **annotations(options, "manifest")}
     name = in_image(options.name) if options.name else in_image(program_name(artifact.name))
     if context.additions and not placed.shape.files:
         raise UsageError(
@@ -199,17 +199,17 @@ def _author(placed: _Placed, options: Options, context: Context) -> ImagePlan:
         process=_process(options, {**facts, **context.git}),
         extras=context.additions,
         author=options.author,
-        annotations=tuple(annotations.items()),
-        entry_annotations=tuple(_said(options, "descriptor").items()),
+        annotations=tuple(noted.items()),
+        entry_annotations=tuple(annotations(options, "descriptor").items()),
         compression=codec.parse(options.compression or "gzip").name,
     )
     return placed.shape.author(request)
 
 
 def _process(options: Options, facts: Mapping[str, str]) -> Process:
-    env = dict(_pair(text, "env") for text in options.env)
+    env = dict(pair(text, "env") for text in options.env)
     path = env.pop("PATH", DEFAULT_PATH)
-    labels = {**facts, **dict(_pair(text, "label") for text in options.label)}
+    labels = {**facts, **dict(pair(text, "label") for text in options.label)}
     workdir = options.workdir or "/"
     if not workdir.startswith("/"):
         raise UsageError(
@@ -233,12 +233,12 @@ def words_of(text: str | None, flag: str) -> tuple[str, ...]:
     if not text:
         return ()
     try:
-        words = json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
+        split = json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
     except ValueError as error:
         raise UsageError(f"--{flag} {text!r} cannot be read: {error}", code="words-invalid") from error
-    if not all(isinstance(word, str) for word in words):
+    if not all(isinstance(word, str) for word in split):
         raise UsageError(f"--{flag} {text!r} is not an array of strings", code="words-invalid")
-    return tuple(words)
+    return tuple(split)
 
 
 def _port(text: str) -> str:
@@ -250,18 +250,19 @@ def _port(text: str) -> str:
     return f"{int(number)}/{protocol or 'tcp'}"
 
 
-def _pair(text: str, flag: str) -> tuple[str, str]:
+def pair(text: str, flag: str) -> tuple[str, str]:
+    """`KEY=VALUE`, as said to `--flag`. Raises UsageError (`pair-invalid`)."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise UsageError(f"--{flag} {text!r} is not KEY=VALUE", code="pair-invalid", hint=f"write --{flag} KEY=VALUE")
     return key, value
 
 
-def _said(options: Options, where: str) -> dict[str, str]:
+def annotations(options: Options, where: str) -> dict[str, str]:
     """Annotations for `manifest`, `index` or `descriptor`; those without a prefix are for the first two."""
     said: dict[str, str] = {}
     for text in options.annotation:
-        key, value = _pair(text, "annotation")
+        key, value = pair(text, "annotation")
         prefix, colon, rest = key.partition(":")
         prefixed = bool(colon) and prefix in ("manifest", "index", "descriptor")
         if prefixed and not rest:

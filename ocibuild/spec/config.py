@@ -42,7 +42,10 @@ class History:
 
 @dataclass(frozen=True)
 class Process:
-    """The `config` member: what a runtime starts, and with what around it."""
+    """The `config` member: what a runtime starts, and with what around it.
+
+    `healthcheck`, `shell` and `on_build` are Docker's own; config.md has no word for them.
+    """
 
     user: str = ""
     exposed_ports: tuple[str, ...] = ()
@@ -53,6 +56,9 @@ class Process:
     working_dir: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     stop_signal: str = ""
+    healthcheck: Mapping[str, Any] = field(default_factory=dict)
+    shell: tuple[str, ...] = ()
+    on_build: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Members in the specification's order, empty ones left out."""
@@ -66,6 +72,9 @@ class Process:
             "WorkingDir": self.working_dir,
             "Labels": dict(self.labels),
             "StopSignal": self.stop_signal,
+            "Healthcheck": dict(self.healthcheck),
+            "Shell": list(self.shell),
+            "OnBuild": list(self.on_build),
         }
         return {name: value for name, value in members.items() if value}
 
@@ -83,6 +92,9 @@ class Process:
             working_dir=reader.string("WorkingDir", ""),
             labels=reader.string_map("Labels"),
             stop_signal=reader.string("StopSignal", ""),
+            healthcheck=reader.object("Healthcheck", {}),
+            shell=tuple(reader.strings("Shell")),
+            on_build=tuple(reader.strings("OnBuild")),
         )
 
 

@@ -1,0 +1,216 @@
+"""`build`: a Dockerfile becomes an image, with no daemon; only files are moved, nothing is run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from ocibuild.api import places
+from ocibuild.api.delivery import deliver, refuse_unnamed, rehearse
+from ocibuild.api.pack import Packed, with_said
+from ocibuild.api.session import Session
+from ocibuild.binary.artifact import Artifact
+from ocibuild.content import codec
+from ocibuild.errors import InputError, UsageError
+from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Plan, TarConfig
+from ocibuild.image.shapes.request import COMMENT
+from ocibuild.pack.options import Options
+from ocibuild.pack.plan import annotations, pair, parse_created, rfc3339, words_of
+from ocibuild.source import building, dockerfile
+from ocibuild.source.building import Made
+from ocibuild.source.dockerfile import Dockerfile
+from ocibuild.source.filetree import Folder
+from ocibuild.source.patterns import Patterns
+from ocibuild.source.stages import Asked
+from ocibuild.source.started import programs, started
+from ocibuild.spec.config import History, ImageConfig
+from ocibuild.spec.platform import WASI, Platform
+from ocibuild.spec.reference import Reference
+
+OPTIONS = ("entrypoint", "cmd", "label", "annotation", "created", "compression")
+"""The fields of Options that a build takes."""
+
+
+def build(
+    context: str | os.PathLike[str] = ".",
+    *,
+    file: str | os.PathLike[str] | None = None,
+    target: str | None = None,
+    build_args: Mapping[str, str] | Sequence[str] = (),
+    build_contexts: Mapping[str, str] | Sequence[str] = (),
+    platforms: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    output: str | None = None,
+    push: bool = False,
+    load: str | None = None,
+    dry_run: bool = False,
+    options: Options | None = None,
+    session: Session | None = None,
+    out: BinaryIO | None = None,
+    **said: object,
+) -> Packed:
+    """Build the last stage of a Dockerfile, or `target`, from the files in `context`.
+
+    `file` is the Dockerfile, by default the one in the context. `build_contexts` (`NAME=DIR`) are the files of stages
+    that were built elsewhere, or of other folders; a stage with RUN needs one. Several `platforms` make an index; with
+    none, the programs in the image say the platform. Without `output`, `push` or `load` the image goes into the layout
+    `NAME.oci` in the current folder, called like the context. Keyword arguments are fields of Options, of which a
+    build takes those in `OPTIONS`. Raises what `pack` raises, and InputError for a Dockerfile that is wrong or asks for
+    what cannot be done, with the line.
+    """
+    session = (session or Session()).begin()
+    chosen = _options(with_said(options or Options(), said))
+    references = [Reference.parse(tag) for tag in tags]
+    refuse_unnamed(push, references)
+    folder = Path(context)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}", code="context-missing", hint="give the folder to copy from")
+    path = Path(file) if file is not None else folder / "Dockerfile"
+    read = dockerfile.parse(_read(path), path.name)
+    asked = Asked(
+        context=Folder(folder, _ignored(folder, path)),
+        contexts={name: _context(name, place) for name, place in _pairs(build_contexts, "build-context").items()},
+        arguments=_arguments(build_args, session),
+        target=target,
+    )
+    given = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(",")))
+    epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
+    images, found, notes = [], list[Artifact](), list[str]()
+    for platform in given or [None]:
+        made, artifacts, remarks = _built(read, replace(asked, platform=platform), chosen)
+        images.append(_image(made, chosen, epoch))
+        found += artifacts
+        notes += remarks
+    plan = _plan(images, chosen)
+    kept, notes = tuple(found), list(dict.fromkeys(notes))
+    if dry_run:
+        outcome = rehearse(plan, references, session)
+        return Packed(outcome.descriptor, outcome.references, plan, kept, dry=outcome.dry, notes=tuple(notes))
+    place = None
+    if output is not None or not (push or load):
+        place = places.parse(output or f"{folder.resolve().name or 'image'}.oci", writing=True)
+    outcome = deliver(plan, references, place, push, load, session, out)
+    return Packed(outcome.descriptor, outcome.references, plan, kept, outcome.copied, notes=tuple(notes))
+
+
+def _options(options: Options) -> Options:
+    plain = Options()
+    for name in Options.__dataclass_fields__:
+        if name not in OPTIONS and getattr(options, name) != getattr(plain, name):
+            raise UsageError(f"a build does not take {name!r}", code="option-unknown", hint="say it in the Dockerfile")
+    return options
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        hint = "name it with -f FILE" if isinstance(error, FileNotFoundError) else None
+        raise InputError(f"{path} cannot be read: {error.strerror}", code="dockerfile-missing", hint=hint) from error
+
+
+def _ignored(folder: Path, file: Path | None = None) -> Patterns:
+    """What is left out of a folder: by NAME.dockerignore beside the Dockerfile, or else by .dockerignore in the folder."""
+    own = [file.with_name(f"{file.name}.dockerignore")] if file is not None else []
+    for path in (*own, folder / ".dockerignore"):
+        try:
+            return Patterns.read(path.read_bytes().decode())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be used: {error}", code="dockerignore-invalid") from error
+    return Patterns()
+
+
+def _context(name: str, place: str) -> Folder:
+    if "://" in place or place.startswith("oci-layout:") or not Path(place).is_dir():
+        raise InputError(
+            f"--build-context {name}={place}: there is no such folder",
+            code="context-missing",
+            hint="give a folder; images are not fetched here",
+        )
+    return Folder(place, _ignored(Path(place)))
+
+
+def _pairs(given: Mapping[str, str] | Sequence[str], flag: str) -> dict[str, str]:
+    return dict(given) if isinstance(given, Mapping) else dict(pair(text, flag) for text in given)
+
+
+def _arguments(given: Mapping[str, str] | Sequence[str], session: Session) -> dict[str, str]:
+    """Without `=` the value is the environment's, and an argument that is not there is not given."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    environ = session.surroundings.environ
+    told = [text if "=" in text else f"{text}={environ[text]}" for text in given if "=" in text or text in environ]
+    return _pairs(told, "build-arg")
+
+
+def _built(read: Dockerfile, asked: Asked, options: Options) -> tuple[Made, tuple[Artifact, ...], Iterable[str]]:
+    """One platform's image and the programs in it; the platform is theirs where none was asked for."""
+    made, remarks = building.build(read, asked)
+    process = made.process
+    if options.entrypoint:
+        process = replace(process, entrypoint=words_of(options.entrypoint, "entrypoint"))
+    if options.cmd:
+        process = replace(process, cmd=words_of(options.cmd, "cmd"))
+    labels = {**process.labels, **dict(pair(text, "label") for text in options.label)}
+    made = replace(made, process=replace(process, labels=labels))
+    found = programs(made.process, made.rootfs)
+    platform = made.platform or asked.platform or _platform(found)
+    return replace(made, platform=platform), found, (*remarks, *_remarks(made, found, platform))
+
+
+def _platform(found: tuple[Artifact, ...]) -> Platform:
+    said = {artifact.platform or WASI for artifact in found}
+    if len(said) == 1:
+        return said.pop()
+    several = f"its programs are for {', '.join(sorted(map(str, said)))}" if said else "no program in it tells"
+    raise UsageError(
+        f"the platform of this image is not known: {several}",
+        code="platform-needed",
+        hint="say --platform, for example --platform linux/amd64",
+    )
+
+
+def _remarks(made: Made, found: tuple[Artifact, ...], platform: Platform) -> Iterable[str]:
+    process = made.process
+    command = (*process.entrypoint, *process.cmd)
+    if not command:
+        yield "the image starts nothing: add ENTRYPOINT to the Dockerfile, or --entrypoint"
+    elif command[0].startswith("/") and command[0] != "/bin/sh" and started(process, made.rootfs) is None:
+        yield f"{command[0]} is to be started, and is not in the image"
+    for artifact in found:
+        built = artifact.platform or WASI
+        if built.architecture != platform.architecture and started(process, made.rootfs) is not None:
+            yield f"{artifact.name} was built for {built}, and the image is for {platform}"
+
+
+def _image(made: Made, options: Options, epoch: int) -> ImagePlan:
+    assert made.platform is not None
+    created = rfc3339(epoch)
+    compression = codec.parse(options.compression or "gzip").name
+    config = ImageConfig(
+        platform=made.platform,
+        process=made.process,
+        history=tuple(History(line.created_by, created, COMMENT, empty_layer=line.empty) for line in made.history),
+        created=created,
+        author=made.author,
+    )
+    return ImagePlan(
+        shape="image",
+        layers=tuple(Files(entries, compression, epoch) for entries in made.layers),
+        config=TarConfig(config),
+        platform=made.platform,
+        annotations=tuple(annotations(options, "manifest").items()),
+        entry_annotations=tuple(annotations(options, "descriptor").items()),
+    )
+
+
+def _plan(images: list[ImagePlan], options: Options) -> Plan:
+    if len(images) == 1:
+        return images[0]
+    ordered = sorted(images, key=lambda image: image.platform is not None and image.platform.is_wasm)
+    return IndexPlan(tuple(ordered), tuple(annotations(options, "index").items()))

@@ -1,0 +1,88 @@
+"""`ocibuild build [CONTEXT]`"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from ocibuild.api.build import OPTIONS, build
+from ocibuild.cli.common import chunk_option, json_option, registry_options, session
+from ocibuild.cli.making import image_options, output_options, record_options, report
+from ocibuild.pack.options import Options
+from ocibuild.spec.reference import Reference
+
+
+@click.command("build", short_help="Build the last stage of a Dockerfile.")
+@click.argument("context", default=".", metavar="[CONTEXT]")
+@click.option("-f", "--file", metavar="FILE", help="The Dockerfile.  [default: CONTEXT/Dockerfile]")
+@click.option("--target", metavar="STAGE", help="The stage to build.  [default: the last]")
+@click.option("--build-arg", "build_args", multiple=True, metavar="NAME[=VALUE]", help="A value for ARG (repeatable).")
+@click.option(
+    "--build-context",
+    "build_contexts",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="The files of a stage that was built elsewhere, or of another folder (repeatable).",
+)
+@click.option(
+    "--platform",
+    "platforms",
+    multiple=True,
+    metavar="OS/ARCH[/VARIANT]",
+    help="The platform; several make an index.  [default: that of the program in the image]",
+)
+@output_options
+@record_options
+@image_options(*OPTIONS)
+@registry_options
+@chunk_option
+@json_option
+def build_command(
+    context: str,
+    file: str | None,
+    target: str | None,
+    build_args: tuple[str, ...],
+    build_contexts: tuple[str, ...],
+    platforms: tuple[str, ...],
+    tags: tuple[str, ...],
+    output: str | None,
+    push: bool,
+    load: str | None,
+    dry_run: bool,
+    iidfile: str | None,
+    metadata_file: str | None,
+    as_json: bool,
+    **said: Any,
+) -> None:
+    """Build the last stage of a Dockerfile from files, with no daemon and nothing run.
+
+    COPY, ADD of local files, and everything that is said of the image work as in docker build. A stage with RUN is not
+    run: build it elsewhere, and say where its files are with --build-context STAGE=DIR.
+
+    \b
+    ocibuild build .
+    ocibuild build -f Dockerfile-wasm --build-context build=out -t localhost:5000/hello:1 --push .
+    ocibuild build --platform linux/amd64,linux/arm64 -o all.oci .
+    """
+    options = Options(**{name: said.pop(name) for name in OPTIONS})
+    host = Reference.parse(tags[0]).registry if tags else None
+    with session(host, **said) as current:
+        built = build(
+            context,
+            file=file,
+            target=target,
+            build_args=build_args,
+            build_contexts=build_contexts,
+            platforms=platforms,
+            tags=tags,
+            output=output,
+            push=push,
+            load=load,
+            dry_run=dry_run,
+            options=options,
+            session=current,
+            out=sys.stdout.buffer if output == "-" else None,
+        )
+        report(built, tags, current, iidfile, metadata_file, as_json=as_json, to_stdout=output == "-")

@@ -1,0 +1,1 @@
+"""Sources and what is made of them: Dockerfiles."""

@@ -1,0 +1,398 @@
+"""One stage, instruction by instruction: files, layers, config and history, with BuildKit's words.
+
+Only files are moved; nothing is run. Dockerfile reference; where it is silent, what BuildKit does
+(tests/vectors/buildkit).
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from ocibuild.content.tar import Entry
+from ocibuild.errors import InputError, OcibuildError
+from ocibuild.source import health
+from ocibuild.source.accounts import owner
+from ocibuild.source.copying import Manner, Writing, copy
+from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, is_heredoc, parse, split_words, unsupported
+from ocibuild.source.filetree import Rootfs, Tree, resolved
+from ocibuild.source.patterns import Patterns
+from ocibuild.source.stages import (
+    Asked,
+    Stage,
+    Stages,
+    automatic,
+    declared,
+    expanded,
+    refuse_unknown_platform,
+    unbuilt,
+)  # fmt: skip
+from ocibuild.spec.config import DEFAULT_PATH, Process
+from ocibuild.spec.platform import Platform
+
+_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|github\.com/|.*\.git(?:#|$)")
+_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_SHELL = ("/bin/sh", "-c")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of history; `empty` where it made no layer."""
+
+    created_by: str
+    empty: bool
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage came to. `layers` and the lines that are not empty go together, in order."""
+
+    process: Process
+    rootfs: Rootfs
+    layers: tuple[tuple[Entry, ...], ...] = ()
+    history: tuple[Line, ...] = ()
+    author: str | None = None
+    platform: Platform | None = None
+    shell: tuple[str, ...] = ()
+
+
+def build(dockerfile: Dockerfile, asked: Asked) -> tuple[Made, tuple[str, ...]]:
+    """Make the stage that is asked for, and notes for the person.
+
+    Raises InputError (`dockerfile-invalid`, `dockerfile-unsupported`, `stage-unbuilt`, `stage-unknown`, `copy-missing`,
+    and what reading files raises), UsageError (`target-unknown`, `platform-needed`, `path-invalid`, `path-duplicate`);
+    each with the line.
+    """
+    building = _Build(Stages.of(dockerfile), asked)
+    made = building.stage(building.stages.target(asked.target))
+    unused = sorted(set(asked.arguments) - building.used)
+    if unused:
+        building.notes.append(f"no ARG takes --build-arg {', '.join(unused)}")
+    return made, tuple(dict.fromkeys(building.notes))
+
+
+class _Build:
+    """All of one build: the stages made so far, each once."""
+
+    def __init__(self, stages: Stages, asked: Asked) -> None:
+        self.stages, self.asked = stages, asked
+        self.notes: list[str] = []
+        self.used: set[str] = set()
+        self.globals: dict[str, str] = {}
+        self._made: dict[int, Made] = {}
+        for line in stages.before:
+            for name, value in self.declare(line, {**automatic(asked), **self.globals}, automatic(asked)):
+                if value is not None:
+                    self.globals[name] = value
+
+    def declare(self, line: Instruction, values: dict[str, str], given: dict[str, str]) -> list[tuple[str, str | None]]:
+        found = declared(line, self.asked, values, given, self.stages.escape)
+        self.used.update(name for name, _ in found)
+        return found
+
+    def stage(self, stage: Stage) -> Made:
+        if stage.index not in self._made:
+            self._made[stage.index] = _Stage(self, stage).run()
+        return self._made[stage.index]
+
+    def base(self, stage: Stage) -> Made:
+        start, words = stage.start, {**automatic(self.asked), **self.globals}
+        written = f"{stage.base} {start.flag('platform') or ''}"
+        if "$" in written:
+            refuse_unknown_platform(start, written, self.asked)
+        name = expanded(start, stage.base, words, self.stages.escape)
+        said = expanded(start, start.flag("platform") or "", words, self.stages.escape)
+        platform = Platform.parse(said) if said else None
+        fresh = Made(Process(env=(f"PATH={DEFAULT_PATH}",), working_dir="/"), Rootfs(), platform=platform)
+        tree = self.context(name) or (self.context(stage.name) if stage.name else None)
+        if tree is not None:
+            writing = Writing(fresh.rootfs, Manner())
+            copy(writing, tree, ("/",), (), "/")
+            return replace(fresh, layers=(writing.layer(),), history=(Line(f"FROM {name}", empty=False),))
+        if name == "scratch":
+            return fresh
+        earlier = self.stages.before_stage(name, stage.index) if not name.isdigit() else None
+        if earlier is not None:
+            made = self.stage(earlier)
+            return replace(made, rootfs=Rootfs(made.rootfs.files.values()), platform=platform or made.platform)
+        raise unbuilt(start.at, f"FROM {name} is an image, and only an engine could build on it", stage.called)
+
+    def context(self, name: str) -> Tree | None:
+        contexts = {key.lower(): tree for key, tree in self.asked.contexts.items()}
+        return contexts.get(name.lower()) or contexts.get(f"{name.lower()}:latest")
+
+    def tree(self, name: str, stage: Stage, at: str) -> Tree:
+        """Where COPY --from takes its files."""
+        tree = self.context(name)
+        if tree is not None:
+            return tree
+        earlier = self.stages.before_stage(name, stage.index)
+        if earlier is not None:
+            return self.tree_of(earlier)
+        raise InputError(
+            f"{at}: {name} is neither a stage before this one nor a build context",
+            code="stage-unknown",
+            hint=f"images are not fetched here: hand its files over with --build-context {name}=DIR",
+        )
+
+    def tree_of(self, stage: Stage) -> Tree:
+        named = self.context(stage.name) if stage.name else None
+        return named if named is not None else self.stage(stage).rootfs
+
+
+class _Stage:
+    """One stage in the making."""
+
+    def __init__(self, build: _Build, stage: Stage) -> None:
+        self.build, self.stage, self.escape = build, stage, build.stages.escape
+        base = build.base(stage)
+        self.rootfs, self.process, self.author, self.platform = base.rootfs, base.process, base.author, base.platform
+        self.layers, self.history, self.shell = list(base.layers), list(base.history), base.shell
+        self.arguments: dict[str, str] = {}
+        self.cmd_is_ours = False
+
+    def run(self) -> Made:
+        triggers, self.process = self.process.on_build, replace(self.process, on_build=())
+        for trigger in triggers:
+            for instruction in parse(f"# escape={self.escape}\n{trigger}".encode()).instructions:
+                self.follow(replace(instruction, at=f"{self.stage.start.at}, ONBUILD"))
+        for instruction in self.stage.instructions:
+            self.follow(instruction)
+        return Made(
+            self.process, self.rootfs, tuple(self.layers), tuple(self.history), self.author, self.platform, self.shell
+        )
+
+    def follow(self, instruction: Instruction) -> None:
+        handlers: dict[str, Callable[[Instruction], None]] = {
+            "ADD": self.copied, "ARG": self.arg, "CMD": self.cmd, "COPY": self.copied, "ENTRYPOINT": self.entrypoint,
+            "ENV": self.env, "EXPOSE": self.expose, "HEALTHCHECK": self.healthcheck, "LABEL": self.label,
+            "MAINTAINER": self.maintainer, "ONBUILD": self.onbuild, "RUN": self.refuse_run, "SHELL": self.set_shell,
+            "STOPSIGNAL": self.stopsignal, "USER": self.user, "VOLUME": self.volume, "WORKDIR": self.workdir,
+        }  # fmt: skip
+        try:
+            handlers[instruction.word](instruction)
+        except OcibuildError as error:
+            if not error.message.startswith(instruction.at):
+                raise type(error)(f"{instruction.at}: {error.message}", code=error.code, hint=error.hint) from error
+            raise
+
+    # -- words
+
+    def expand(self, instruction: Instruction, text: str, *, quotes: bool = True) -> str:
+        return expanded(instruction, text, {**self.arguments, **self.environment()}, self.escape, quotes=quotes)
+
+    def environment(self) -> dict[str, str]:
+        return dict(pair.split("=", 1) for pair in self.process.env)
+
+    def said(self, line: str) -> None:
+        self.history.append(Line(line, empty=True))
+
+    def pairs(self, instruction: Instruction) -> list[tuple[str, str]]:
+        """ENV's and LABEL's: KEY=VALUE…, or KEY and all the rest."""
+        words = split_words(instruction.rest, self.escape)
+        if "=" not in words[0]:
+            key, _, value = instruction.rest.partition(" ")
+            if not value.strip():
+                raise invalid(instruction.at, f"{instruction.word} {key} has no value", f"write {key}=VALUE")
+            return [(self.expand(instruction, key), self.expand(instruction, value.strip()))]
+        found = []
+        for word in words:
+            key, equals, value = word.partition("=")
+            if not equals or not key:
+                raise invalid(instruction.at, f"{word} is not KEY=VALUE", "put quotes around a value with blanks in it")
+            found.append((self.expand(instruction, key), self.expand(instruction, value)))
+        return found
+
+    def command(self, instruction: Instruction) -> tuple[str, ...]:
+        array = instruction.array()
+        if array is not None:
+            return array
+        shell = self.shell or _SHELL
+        path = resolved(self.rootfs, shell[0])
+        if not path or self.rootfs.look(path) is None:
+            self.build.notes.append(
+                f"{instruction.at}: {instruction.word} needs a shell, and there is no {shell[0]} in the image; "
+                'write it as an array: ["/program", "argument"]'
+            )
+        return (*shell, instruction.rest)
+
+    # -- config
+
+    def env(self, instruction: Instruction) -> None:
+        pairs = self.pairs(instruction)
+        self.process = replace(
+            self.process, env=tuple(f"{k}={v}" for k, v in {**self.environment(), **dict(pairs)}.items())
+        )
+        self.said("ENV " + " ".join(f"{key}={value}" for key, value in pairs))
+
+    def label(self, instruction: Instruction) -> None:
+        pairs = self.pairs(instruction)
+        self.process = replace(self.process, labels={**self.process.labels, **dict(pairs)})
+        self.said("LABEL " + " ".join(f"{key}={value}" for key, value in pairs))
+
+    def arg(self, instruction: Instruction) -> None:
+        given = {**automatic(self.build.asked), **self.build.globals}
+        found = self.build.declare(instruction, {**self.arguments, **self.environment()}, given)
+        self.arguments |= {name: value for name, value in found if value is not None}
+        self.said("ARG " + " ".join(name if value is None else f"{name}={value}" for name, value in found))
+
+    def cmd(self, instruction: Instruction) -> None:
+        self.process = replace(self.process, cmd=self.command(instruction))
+        self.cmd_is_ours = True
+        self.said(f"CMD [{_quoted(self.process.cmd)}]")
+
+    def entrypoint(self, instruction: Instruction) -> None:
+        # A CMD of the stage before was meant for the ENTRYPOINT of the stage before.
+        cmd = self.process.cmd if self.cmd_is_ours else ()
+        self.process = replace(self.process, entrypoint=self.command(instruction), cmd=cmd)
+        self.said(f"ENTRYPOINT [{_quoted(self.process.entrypoint)}]")
+
+    def expose(self, instruction: Instruction) -> None:
+        ports: set[str] = set()
+        for word in self.expand(instruction, instruction.rest).split():
+            match = _PORTS.fullmatch(word)
+            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+            if match is None or not 0 < first <= last < 65536:
+                raise invalid(instruction.at, f"{word} is no port", "write 8080, 53/udp or 8000-8002")
+            ports |= {f"{port}/{(match[3] or 'tcp').lower()}" for port in range(first, last + 1)}
+        self.process = replace(self.process, exposed_ports=tuple(sorted({*self.process.exposed_ports, *ports})))
+        self.said(f"EXPOSE [{' '.join(sorted(ports))}]")
+
+    def volume(self, instruction: Instruction) -> None:
+        paths = [self.expand(instruction, word) for word in instruction.words()]
+        if not all(paths):
+            raise invalid(instruction.at, "VOLUME names an empty path", "write VOLUME /data")
+        self.process = replace(self.process, volumes=tuple(sorted({*self.process.volumes, *paths})))
+        self.said(f"VOLUME [{' '.join(paths)}]")
+
+    def user(self, instruction: Instruction) -> None:
+        self.process = replace(self.process, user=self.expand(instruction, instruction.rest))
+        self.said(f"USER {self.process.user}")
+
+    def stopsignal(self, instruction: Instruction) -> None:
+        self.process = replace(self.process, stop_signal=self.expand(instruction, instruction.rest))
+        self.said(f"STOPSIGNAL {self.process.stop_signal}")
+
+    def healthcheck(self, instruction: Instruction) -> None:
+        check = health.read(instruction, self.command)
+        self.process = replace(self.process, healthcheck=check.to_json())
+        self.said(f"HEALTHCHECK {check}")
+
+    def maintainer(self, instruction: Instruction) -> None:
+        self.author = instruction.rest
+        self.said(f"MAINTAINER {instruction.rest}")
+
+    def set_shell(self, instruction: Instruction) -> None:
+        array = instruction.array()
+        if not array:
+            raise invalid(instruction.at, "SHELL takes an array", 'write SHELL ["/bin/sh", "-c"]')
+        self.shell = array
+        self.process = replace(self.process, shell=array)
+        self.said(f"SHELL [{' '.join(array)}]")
+
+    def onbuild(self, instruction: Instruction) -> None:
+        if instruction.inner is not None and instruction.inner.documents:
+            raise unsupported(
+                instruction.at, "a here-document behind ONBUILD has no place in a config", "COPY a file instead"
+            )
+        self.process = replace(self.process, on_build=(*self.process.on_build, instruction.rest))
+
+    def refuse_run(self, instruction: Instruction) -> None:
+        if self.stage is self.build.stages.target(self.build.asked.target):
+            raise unsupported(
+                instruction.at,
+                "RUN in the stage that becomes the image would need an engine",
+                "let an earlier stage RUN it, and COPY --from=STAGE what came of it",
+            )
+        raise unbuilt(instruction.at, f"RUN in stage {self.stage.called} needs an engine", self.stage.called)
+
+    # -- files
+
+    def workdir(self, instruction: Instruction) -> None:
+        path = self.absolute(self.expand(instruction, instruction.rest)).rstrip("/") or "/"
+        self.process = replace(self.process, working_dir=path)
+        writing = Writing(self.rootfs, Manner(owner=self.owner(instruction, self.process.user)))
+        if inside := resolved(self.rootfs, path):
+            writing.folder(inside)
+        self.layer(f"WORKDIR {path}", writing.layer())
+
+    def absolute(self, path: str) -> str:
+        """A destination from the root on; a slash at its end is kept."""
+        whole = posixpath.join(self.process.working_dir or "/", path)
+        clean = "/" + posixpath.normpath(whole).lstrip("/")
+        return f"{clean.rstrip('/')}/" if path.endswith(("/", "/.")) or path == "." else clean
+
+    def owner(self, instruction: Instruction, text: str) -> tuple[int, int] | None:
+        try:
+            return owner(text, self.rootfs) if text else None
+        except ValueError as error:
+            raise invalid(instruction.at, str(error), "write numbers: 1000 or 1000:1000") from error
+
+    def layer(self, line: str, entries: tuple[Entry, ...]) -> None:
+        # A layer with nothing in it is none.
+        self.history.append(Line(line, empty=not entries))
+        self.layers += [entries] if entries else []
+
+    def copied(self, instruction: Instruction) -> None:
+        words = instruction.words()
+        if len(words) < 2:
+            raise invalid(
+                instruction.at, f"{instruction.word} says no destination", f"write {instruction.word} FROM TO"
+            )
+        array = instruction.array() is not None
+        files = [word for word in words[:-1] if array or not is_heredoc(word)]
+        sources = tuple(self.expand(instruction, word) for word in files)
+        to = self.expand(instruction, words[-1])
+        if instruction.word == "ADD" and (remote := next(filter(_REMOTE.match, sources), None)):
+            raise unsupported(instruction.at, f"ADD {remote} is not fetched", "fetch it first, then COPY the file")
+        flags = {name: self.expand(instruction, value) for name, value in instruction.flags if name != "exclude"}
+        writing = Writing(self.rootfs, self.manner(instruction, flags))
+        documents = tuple(
+            (
+                document.name,
+                self.expand(instruction, document.text, quotes=False) if document.expands else document.text,
+            )
+            for document in instruction.documents
+        )
+        name = flags.get("from")
+        tree = self.build.asked.context if name is None else self.build.tree(name, self.stage, instruction.at)
+        target = self.absolute(to)
+        count = copy(writing, tree, sources, documents, target)
+        entries = writing.layer()
+        if count > 1 and not target.endswith("/") and any(f"/{e.path}" == target and e.kind == "file" for e in entries):
+            self.build.notes.append(f"{instruction.at}: {to} keeps only the last of {count} files; end it with a slash")
+        kept = [f"--{flag}={flags[flag]}" for flag in ("chown", "chmod") if flag in flags]
+        named = [*sources, *(f"<<{document.name}" for document in instruction.documents)]
+        self.layer(" ".join((instruction.word, *kept, *named, to, "# buildkit")), entries)
+
+    def manner(self, instruction: Instruction, flags: dict[str, str]) -> Manner:
+        for flag in ("checksum", "keep-git-dir"):
+            if flag in flags:
+                raise unsupported(instruction.at, f"--{flag} is for what is fetched", "take it out")
+        mode = flags.get("chmod")
+        if mode is not None and not re.fullmatch(r"[0-7]{1,5}", mode):
+            raise unsupported(instruction.at, f"--chmod={mode} is not octal", "write it as --chmod=0755")
+        try:
+            excluded = [self.expand(instruction, value) for name, value in instruction.flags if name == "exclude"]
+            exclude = Patterns.of(excluded)
+        except ValueError as error:
+            raise invalid(instruction.at, str(error)) from error
+        return Manner(
+            mode=int(mode, 8) & 0o7777 if mode is not None else None,
+            owner=self.owner(instruction, flags.get("chown", "")),
+            parents=_on(flags, "parents"),
+            exclude=exclude,
+            link=_on(flags, "link"),
+            unpacks=instruction.word == "ADD" and flags.get("unpack", "true") != "false",
+        )
+
+
+def _on(flags: dict[str, str], name: str) -> bool:
+    return name in flags and flags[name].lower() in ("", "true", "1")
+
+
+def _quoted(words: Iterable[str]) -> str:
+    return " ".join(json.dumps(word, ensure_ascii=False) for word in words)
