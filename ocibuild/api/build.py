@@ -18,7 +18,7 @@ from ocibuild.errors import InputError, UsageError
 from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Plan, TarConfig
 from ocibuild.image.shapes.request import COMMENT
 from ocibuild.pack.options import Options
-from ocibuild.pack.plan import annotations, pair, parse_created, rfc3339, words_of
+from ocibuild.pack.plan import annotated, pair, parse_created, rfc3339, words_of
 from ocibuild.source import building, dockerfile
 from ocibuild.source.building import Made
 from ocibuild.source.dockerfile import Dockerfile
@@ -79,7 +79,7 @@ def build(
     given = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(",")))
     epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
     images, found, notes = [], list[Artifact](), list[str]()
-    for platform in given or [None]:
+    for platform in given or (None,):
         made, artifacts, remarks = _built(read, replace(asked, platform=platform), chosen)
         images.append(_image(made, chosen, epoch))
         found += artifacts
@@ -204,8 +204,8 @@ def _image(made: Made, options: Options, epoch: int) -> ImagePlan:
         layers=tuple(Files(entries, compression, epoch) for entries in made.layers),
         config=TarConfig(config),
         platform=made.platform,
-        annotations=tuple(annotations(options, "manifest").items()),
-        entry_annotations=tuple(annotations(options, "descriptor").items()),
+        annotations=tuple(annotated(options, "manifest").items()),
+        entry_annotations=tuple(annotated(options, "descriptor").items()),
     )
 
 
@@ -213,4 +213,4 @@ def _plan(images: list[ImagePlan], options: Options) -> Plan:
     if len(images) == 1:
         return images[0]
     ordered = sorted(images, key=lambda image: image.platform is not None and image.platform.is_wasm)
-    return IndexPlan(tuple(ordered), tuple(annotations(options, "index").items()))
+    return IndexPlan(tuple(ordered), tuple(annotated(options, "index").items()))

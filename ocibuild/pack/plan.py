@@ -69,7 +69,7 @@ def plan(inputs: Sequence[Input], options: Options, context: Context) -> Plan:
     images = tuple(_author(placed, options, context) for placed in chosen)
     if not several:
         return images[0]
-    shared = {**described(chosen[0].artifact), **context.git, **annotations(options, "index")}
+    shared = {**described(chosen[0].artifact), **context.git, **annotated(options, "index")}
     return IndexPlan(images, tuple(shared.items()))
 
 
@@ -181,7 +181,7 @@ def _rank(placed: _Placed) -> tuple[bool, bool, int, Platform]:
 def _author(placed: _Placed, options: Options, context: Context) -> ImagePlan:
     artifact = placed.artifact
     facts = described(artifact)
-    noted = {**facts, **context.git, **annotations(options, "manifest")}
+    noted = {**facts, **context.git, **annotated(options, "manifest")}
     name = in_image(options.name) if options.name else in_image(program_name(artifact.name))
     if context.additions and not placed.shape.files:
         raise UsageError(
@@ -200,7 +200,7 @@ def _author(placed: _Placed, options: Options, context: Context) -> ImagePlan:
         extras=context.additions,
         author=options.author,
         annotations=tuple(noted.items()),
-        entry_annotations=tuple(annotations(options, "descriptor").items()),
+        entry_annotations=tuple(annotated(options, "descriptor").items()),
         compression=codec.parse(options.compression or "gzip").name,
     )
     return placed.shape.author(request)
@@ -258,7 +258,7 @@ def pair(text: str, flag: str) -> tuple[str, str]:
     return key, value
 
 
-def annotations(options: Options, where: str) -> dict[str, str]:
+def annotated(options: Options, where: str) -> dict[str, str]:
     """Annotations for `manifest`, `index` or `descriptor`; those without a prefix are for the first two."""
     said: dict[str, str] = {}
     for text in options.annotation:

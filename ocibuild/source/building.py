@@ -360,7 +360,10 @@ class _Stage:
         name = flags.get("from")
         tree = self.build.asked.context if name is None else self.build.tree(name, self.stage, instruction.at)
         target = self.absolute(to)
-        count = copy(writing, tree, sources, documents, target)
+        try:
+            count = copy(writing, tree, sources, documents, target)
+        except ValueError as error:
+            raise invalid(instruction.at, str(error), "escape the character: [[] is a bracket") from error
         entries = writing.layer()
         if count > 1 and not target.endswith("/") and any(f"/{e.path}" == target and e.kind == "file" for e in entries):
             self.build.notes.append(f"{instruction.at}: {to} keeps only the last of {count} files; end it with a slash")

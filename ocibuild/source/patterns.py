@@ -11,9 +11,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_CLASS = re.compile(r"([!^]?)((?:\\.|[^\]\\])+)\]", re.DOTALL)
+
 
 def wildcard(pattern: str, *, across: bool = False) -> str:
-    """A regular expression for `*`, `?`, `[…]`, `\\x` and `**`; one star stays inside a folder unless `across`."""
+    """A regular expression for `*`, `?`, `[…]`, `\\x` and `**`; one star stays inside a folder unless `across`.
+
+    Raises ValueError for a pattern that is none.
+    """
     one = "." if across else "[^/]"
     out, position = "", 0
     while position < len(pattern):
@@ -28,12 +33,16 @@ def wildcard(pattern: str, *, across: bool = False) -> str:
             out += f"{one}*"
         elif character == "?":
             out += one
-        elif character == "[" and (end := pattern.find("]", position + 1)) > 0:
-            inside = pattern[position:end]
-            negated = "^" if inside[:1] in ("^", "!") else ""
-            out += "[" + negated + re.sub(r"([\[&~|])", r"\\\1", inside[len(negated) :]) + "]"
-            position = end + 1
-        elif character == "\\" and position < len(pattern):
+        elif character == "[":
+            match = _CLASS.match(pattern, position)
+            if match is None:
+                raise ValueError(f"[ is not closed in {pattern!r}")
+            inside = re.sub(r"([\[&~|])", r"\\\1", match[2])
+            out += f"[{'^' if match[1] else ''}{inside}]"
+            position = match.end()
+        elif character == "\\":
+            if position == len(pattern):
+                raise ValueError(f"nothing follows the last \\ of {pattern!r}")
             out += re.escape(pattern[position])
             position += 1
         else:

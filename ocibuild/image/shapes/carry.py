@@ -27,7 +27,7 @@ from ocibuild.store.base import Source, fetch
 _OF_A_SHAPE = (annotation.WASM_VARIANT, annotation.RUNTIME_TYPE, annotation.RUNTIME_ABI)
 _NO_PLACE = (
     ("user", "user"), ("exposed_ports", "exposed ports"), ("cmd", "default arguments"), ("volumes", "volumes"),
-    ("stop_signal", "stop signal"),
+    ("stop_signal", "stop signal"), ("healthcheck", "health check"),
 )  # fmt: skip
 _EACH, _TOGETHER = 1024 * 1024, 16 * 1024 * 1024
 _TYPES = {"file": "file", "hardlink": "file", "dir": "dir", "symlink": "symlink"}
