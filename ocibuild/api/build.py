@@ -20,7 +20,7 @@ from ocibuild.image.shapes.request import COMMENT
 from ocibuild.pack.options import Options
 from ocibuild.pack.plan import annotated, pair, parse_created, rfc3339, words_of
 from ocibuild.source import building, dockerfile
-from ocibuild.source.building import Made
+from ocibuild.source.configuring import Made
 from ocibuild.source.dockerfile import Dockerfile
 from ocibuild.source.filetree import Folder
 from ocibuild.source.patterns import Patterns

@@ -6,18 +6,17 @@ Only files are moved; nothing is run. Dockerfile reference; where it is silent, 
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 
 from ocibuild.content.tar import Entry
 from ocibuild.errors import InputError, OcibuildError
-from ocibuild.source import health
 from ocibuild.source.accounts import owner
+from ocibuild.source.configuring import Configuring, Line, Made
 from ocibuild.source.copying import Manner, Writing, copy
-from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, is_heredoc, parse, split_words, unsupported
+from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, is_heredoc, parse, unsupported
 from ocibuild.source.filetree import Rootfs, Tree, resolved
 from ocibuild.source.patterns import Patterns
 from ocibuild.source.stages import (
@@ -34,29 +33,6 @@ from ocibuild.spec.config import DEFAULT_PATH, Process
 from ocibuild.spec.platform import Platform
 
 _REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|github\.com/|.*\.git(?:#|$)")
-_PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
-_SHELL = ("/bin/sh", "-c")
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of history; `empty` where it made no layer."""
-
-    created_by: str
-    empty: bool
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a stage came to. `layers` and the lines that are not empty go together, in order."""
-
-    process: Process
-    rootfs: Rootfs
-    layers: tuple[tuple[Entry, ...], ...] = ()
-    history: tuple[Line, ...] = ()
-    author: str | None = None
-    platform: Platform | None = None
-    shell: tuple[str, ...] = ()
 
 
 def build(dockerfile: Dockerfile, asked: Asked) -> tuple[Made, tuple[str, ...]]:
@@ -143,16 +119,14 @@ class _Build:
         return named if named is not None else self.stage(stage).rootfs
 
 
-class _Stage:
+class _Stage(Configuring):
     """One stage in the making."""
 
     def __init__(self, build: _Build, stage: Stage) -> None:
-        self.build, self.stage, self.escape = build, stage, build.stages.escape
         base = build.base(stage)
-        self.rootfs, self.process, self.author, self.platform = base.rootfs, base.process, base.author, base.platform
-        self.layers, self.history, self.shell = list(base.layers), list(base.history), base.shell
-        self.arguments: dict[str, str] = {}
-        self.cmd_is_ours = False
+        super().__init__(base, build.stages.escape, build.notes)
+        self.build, self.stage = build, stage
+        self.platform, self.layers = base.platform, list(base.layers)
 
     def run(self) -> Made:
         triggers, self.process = self.process.on_build, replace(self.process, on_build=())
@@ -175,130 +149,16 @@ class _Stage:
         try:
             handlers[instruction.word](instruction)
         except OcibuildError as error:
-            if not error.message.startswith(instruction.at):
+            # A stage that this one needs has said its own line already.
+            if not error.message.startswith(self.stage.start.at.rpartition(" ")[0]):
                 raise type(error)(f"{instruction.at}: {error.message}", code=error.code, hint=error.hint) from error
             raise
-
-    # -- words
-
-    def expand(self, instruction: Instruction, text: str, *, quotes: bool = True) -> str:
-        return expanded(instruction, text, {**self.arguments, **self.environment()}, self.escape, quotes=quotes)
-
-    def environment(self) -> dict[str, str]:
-        return dict(pair.split("=", 1) for pair in self.process.env)
-
-    def said(self, line: str) -> None:
-        self.history.append(Line(line, empty=True))
-
-    def pairs(self, instruction: Instruction) -> list[tuple[str, str]]:
-        """ENV's and LABEL's: KEY=VALUE…, or KEY and all the rest."""
-        words = split_words(instruction.rest, self.escape)
-        if "=" not in words[0]:
-            key, _, value = instruction.rest.partition(" ")
-            if not value.strip():
-                raise invalid(instruction.at, f"{instruction.word} {key} has no value", f"write {key}=VALUE")
-            return [(self.expand(instruction, key), self.expand(instruction, value.strip()))]
-        found = []
-        for word in words:
-            key, equals, value = word.partition("=")
-            if not equals or not key:
-                raise invalid(instruction.at, f"{word} is not KEY=VALUE", "put quotes around a value with blanks in it")
-            found.append((self.expand(instruction, key), self.expand(instruction, value)))
-        return found
-
-    def command(self, instruction: Instruction) -> tuple[str, ...]:
-        array = instruction.array()
-        if array is not None:
-            return array
-        shell = self.shell or _SHELL
-        path = resolved(self.rootfs, shell[0])
-        if not path or self.rootfs.look(path) is None:
-            self.build.notes.append(
-                f"{instruction.at}: {instruction.word} needs a shell, and there is no {shell[0]} in the image; "
-                'write it as an array: ["/program", "argument"]'
-            )
-        return (*shell, instruction.rest)
-
-    # -- config
-
-    def env(self, instruction: Instruction) -> None:
-        pairs = self.pairs(instruction)
-        self.process = replace(
-            self.process, env=tuple(f"{k}={v}" for k, v in {**self.environment(), **dict(pairs)}.items())
-        )
-        self.said("ENV " + " ".join(f"{key}={value}" for key, value in pairs))
-
-    def label(self, instruction: Instruction) -> None:
-        pairs = self.pairs(instruction)
-        self.process = replace(self.process, labels={**self.process.labels, **dict(pairs)})
-        self.said("LABEL " + " ".join(f"{key}={value}" for key, value in pairs))
 
     def arg(self, instruction: Instruction) -> None:
         given = {**automatic(self.build.asked), **self.build.globals}
         found = self.build.declare(instruction, {**self.arguments, **self.environment()}, given)
         self.arguments |= {name: value for name, value in found if value is not None}
         self.said("ARG " + " ".join(name if value is None else f"{name}={value}" for name, value in found))
-
-    def cmd(self, instruction: Instruction) -> None:
-        self.process = replace(self.process, cmd=self.command(instruction))
-        self.cmd_is_ours = True
-        self.said(f"CMD [{_quoted(self.process.cmd)}]")
-
-    def entrypoint(self, instruction: Instruction) -> None:
-        # A CMD of the stage before was meant for the ENTRYPOINT of the stage before.
-        cmd = self.process.cmd if self.cmd_is_ours else ()
-        self.process = replace(self.process, entrypoint=self.command(instruction), cmd=cmd)
-        self.said(f"ENTRYPOINT [{_quoted(self.process.entrypoint)}]")
-
-    def expose(self, instruction: Instruction) -> None:
-        ports: set[str] = set()
-        for word in self.expand(instruction, instruction.rest).split():
-            match = _PORTS.fullmatch(word)
-            first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
-            if match is None or not 0 < first <= last < 65536:
-                raise invalid(instruction.at, f"{word} is no port", "write 8080, 53/udp or 8000-8002")
-            ports |= {f"{port}/{(match[3] or 'tcp').lower()}" for port in range(first, last + 1)}
-        self.process = replace(self.process, exposed_ports=tuple(sorted({*self.process.exposed_ports, *ports})))
-        self.said(f"EXPOSE [{' '.join(sorted(ports))}]")
-
-    def volume(self, instruction: Instruction) -> None:
-        paths = [self.expand(instruction, word) for word in instruction.words()]
-        if not all(paths):
-            raise invalid(instruction.at, "VOLUME names an empty path", "write VOLUME /data")
-        self.process = replace(self.process, volumes=tuple(sorted({*self.process.volumes, *paths})))
-        self.said(f"VOLUME [{' '.join(paths)}]")
-
-    def user(self, instruction: Instruction) -> None:
-        self.process = replace(self.process, user=self.expand(instruction, instruction.rest))
-        self.said(f"USER {self.process.user}")
-
-    def stopsignal(self, instruction: Instruction) -> None:
-        self.process = replace(self.process, stop_signal=self.expand(instruction, instruction.rest))
-        self.said(f"STOPSIGNAL {self.process.stop_signal}")
-
-    def healthcheck(self, instruction: Instruction) -> None:
-        check = health.read(instruction, self.command)
-        self.process = replace(self.process, healthcheck=check.to_json())
-        self.said(f"HEALTHCHECK {check}")
-
-    def maintainer(self, instruction: Instruction) -> None:
-        self.author = instruction.rest
-        self.said(f"MAINTAINER {instruction.rest}")
-
-    def set_shell(self, instruction: Instruction) -> None:
-        array = instruction.array()
-        if not array:
-            raise invalid(instruction.at, "SHELL takes an array", 'write SHELL ["/bin/sh", "-c"]')
-        self.shell = array
-        self.process = replace(self.process, shell=array)
-        self.said(f"SHELL [{' '.join(array)}]")
-
-    def onbuild(self, instruction: Instruction) -> None:
-        if instruction.inner is not None and instruction.inner.documents:
-            raise unsupported(
-                instruction.at, "a here-document behind ONBUILD has no place in a config", "COPY a file instead"
-            )
-        self.process = replace(self.process, on_build=(*self.process.on_build, instruction.rest))
 
     def refuse_run(self, instruction: Instruction) -> None:
         if self.stage is self.build.stages.target(self.build.asked.target):
@@ -366,7 +226,7 @@ class _Stage:
             raise invalid(instruction.at, str(error), "escape the character: [[] is a bracket") from error
         entries = writing.layer()
         if count > 1 and not target.endswith("/") and any(f"/{e.path}" == target and e.kind == "file" for e in entries):
-            self.build.notes.append(f"{instruction.at}: {to} keeps only the last of {count} files; end it with a slash")
+            self.notes.append(f"{instruction.at}: {to} keeps only the last of {count} files; end it with a slash")
         kept = [f"--{flag}={flags[flag]}" for flag in ("chown", "chmod") if flag in flags]
         named = [*sources, *(f"<<{document.name}" for document in instruction.documents)]
         self.layer(" ".join((instruction.word, *kept, *named, to, "# buildkit")), entries)
@@ -382,7 +242,7 @@ class _Stage:
             excluded = [self.expand(instruction, value) for name, value in instruction.flags if name == "exclude"]
             exclude = Patterns.of(excluded)
         except ValueError as error:
-            raise invalid(instruction.at, str(error)) from error
+            raise invalid(instruction.at, str(error), "escape the character if it is meant as it stands") from error
         return Manner(
             mode=int(mode, 8) & 0o7777 if mode is not None else None,
             owner=self.owner(instruction, flags.get("chown", "")),
@@ -395,7 +255,3 @@ class _Stage:
 
 def _on(flags: dict[str, str], name: str) -> bool:
     return name in flags and flags[name].lower() in ("", "true", "1")
-
-
-def _quoted(words: Iterable[str]) -> str:
-    return " ".join(json.dumps(word, ensure_ascii=False) for word in words)

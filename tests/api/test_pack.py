@@ -116,7 +116,7 @@ def test_an_unknown_keyword_is_named(here: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_packed_is_an_error(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ocibuild.api import pack as module
+    from ocibuild.api import delivery as module
 
     assemble = module.assemble
 

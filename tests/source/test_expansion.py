@@ -46,7 +46,7 @@ def test_another_character_may_escape() -> None:
 
 
 def test_quotes_mean_nothing_in_a_here_document() -> None:
-    assert expand("it's \"$abc\" \\$abc", VALUES, quotes=False) == "it's \"hello\" $abc"
+    assert expand('it\'s "$abc" \\$abc', VALUES, quotes=False) == 'it\'s "hello" $abc'
 
 
 @pytest.mark.parametrize(
