@@ -13,6 +13,7 @@ from ocibuild.api.delivery import deliver, refuse_unnamed, rehearse
 from ocibuild.api.pack import Packed, with_said
 from ocibuild.api.session import Session
 from ocibuild.binary.artifact import Artifact
+from ocibuild.binary.elf import ElfFacts
 from ocibuild.content import codec
 from ocibuild.errors import InputError, UsageError
 from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Plan, TarConfig
@@ -22,7 +23,7 @@ from ocibuild.pack.plan import annotated, pair, parse_created, rfc3339, words_of
 from ocibuild.source import building, dockerfile
 from ocibuild.source.configuring import Made
 from ocibuild.source.dockerfile import Dockerfile
-from ocibuild.source.filetree import Folder
+from ocibuild.source.filetree import Folder, resolved
 from ocibuild.source.patterns import Patterns
 from ocibuild.source.stages import Asked
 from ocibuild.source.started import programs, started
@@ -70,8 +71,11 @@ def build(
         raise InputError(f"there is no folder {folder}", code="context-missing", hint="give the folder to copy from")
     path = Path(file) if file is not None else folder / "Dockerfile"
     read = dockerfile.parse(_read(path), path.name)
+    place = None
+    if output is not None or not (push or load):
+        place = places.parse(output or f"{folder.resolve().name or 'image'}.oci", writing=True)
     asked = Asked(
-        context=Folder(folder, _ignored(folder, path)),
+        context=Folder(folder, _ignored(folder, path), Path(place.path) if place is not None and place.path else None),
         contexts={name: _context(name, place) for name, place in _pairs(build_contexts, "build-context").items()},
         arguments=_arguments(build_args, session),
         target=target,
@@ -89,9 +93,6 @@ def build(
     if dry_run:
         outcome = rehearse(plan, references, session)
         return Packed(outcome.descriptor, outcome.references, plan, kept, dry=outcome.dry, notes=tuple(notes))
-    place = None
-    if output is not None or not (push or load):
-        place = places.parse(output or f"{folder.resolve().name or 'image'}.oci", writing=True)
     outcome = deliver(plan, references, place, push, load, session, out)
     return Packed(outcome.descriptor, outcome.references, plan, kept, outcome.copied, notes=tuple(notes))
 
@@ -183,6 +184,9 @@ def _remarks(made: Made, found: tuple[Artifact, ...], platform: Platform) -> Ite
     elif command[0].startswith("/") and command[0] != "/bin/sh" and started(process, made.rootfs) is None:
         yield f"{command[0]} is to be started, and is not in the image"
     for artifact in found:
+        loader = artifact.facts.interpreter if isinstance(artifact.facts, ElfFacts) else None
+        if loader and made.rootfs.look(resolved(made.rootfs, loader)) is None:
+            yield f"{artifact.name} is linked dynamically, and its loader {loader} is not in the image: link it statically"
         built = artifact.platform or WASI
         if built.architecture != platform.architecture and started(process, made.rootfs) is not None:
             yield f"{artifact.name} was built for {built}, and the image is for {platform}"
@@ -212,5 +216,12 @@ def _image(made: Made, options: Options, epoch: int) -> ImagePlan:
 def _plan(images: list[ImagePlan], options: Options) -> Plan:
     if len(images) == 1:
         return images[0]
+    for image in images:
+        if [other.platform for other in images].count(image.platform) > 1:
+            raise UsageError(
+                f"FROM --platform makes several images for {image.platform}",
+                code="platform-twice",
+                hint="ask for one --platform, or take FROM's out",
+            )
     ordered = sorted(images, key=lambda image: image.platform is not None and image.platform.is_wasm)
     return IndexPlan(tuple(ordered), tuple(annotated(options, "index").items()))

@@ -32,7 +32,7 @@ from ocibuild.source.stages import (
 from ocibuild.spec.config import DEFAULT_PATH, Process
 from ocibuild.spec.platform import Platform
 
-_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|github\.com/|.*\.git(?:#|$)")
+_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@|github\.com/")
 
 
 def build(dockerfile: Dockerfile, asked: Asked) -> tuple[Made, tuple[str, ...]]:
@@ -83,7 +83,7 @@ class _Build:
         said = expanded(start, start.flag("platform") or "", words, self.stages.escape)
         platform = Platform.parse(said) if said else None
         fresh = Made(Process(env=(f"PATH={DEFAULT_PATH}",), working_dir="/"), Rootfs(), platform=platform)
-        tree = self.context(name) or (self.context(stage.name) if stage.name else None)
+        tree = self.context(name)
         if tree is not None:
             writing = Writing(fresh.rootfs, Manner())
             copy(writing, tree, ("/",), (), "/")
@@ -94,7 +94,10 @@ class _Build:
         if earlier is not None:
             made = self.stage(earlier)
             return replace(made, rootfs=Rootfs(made.rootfs.files.values()), platform=platform or made.platform)
-        raise unbuilt(start.at, f"FROM {name} is an image, and only an engine could build on it", stage.called)
+        # The stage's own name replaces the stage where another copies from it; at the end only its base can be replaced.
+        last = stage is self.stages.target(self.asked.target)
+        called = name if last else stage.called
+        raise unbuilt(start.at, f"FROM {name} is an image, and only an engine could build on it", called)
 
     def context(self, name: str) -> Tree | None:
         contexts = {key.lower(): tree for key, tree in self.asked.contexts.items()}

@@ -29,16 +29,24 @@ class Folder:
     """A folder of this machine, without what is ignored.
 
     Owners are 0 and modes 0755 or 0644: who checked a file out, and under which umask, must not reach the digest.
+    What is written now, at `hidden`, is no part of it: a second build would find the first one's image.
     """
 
-    def __init__(self, path: str | os.PathLike[str], ignored: Patterns | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], ignored: Patterns | None = None, hidden: Path | None = None
+    ) -> None:
         self.path = Path(path)
         self.ignored = ignored or Patterns()
+        whole = self.path.resolve()
+        inside = hidden is not None and hidden.resolve().is_relative_to(whole)
+        self._hidden = hidden.resolve().relative_to(whole).as_posix() if hidden and inside else None
 
     def look(self, path: str) -> Entry | None:
         """See Tree. Raises InputError (`input-unreadable`, `input-special`), UsageError (`path-invalid`)."""
         if not path:
             return ROOT
+        if path == self._hidden:
+            return None
         entry = self._entry(path)
         if entry is not None and self.ignored.match(path):
             within = entry.kind == "dir" and self.ignored.take_back and self.names(path)

@@ -22,6 +22,7 @@ from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.store.base import fetch
 from ocibuild.store.graph import node
 from ocibuild.store.layout import LayoutStore
+from ocibuild.testing import programs
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 CRATE = SAMPLES / "rust" / "hello-docker"
@@ -143,6 +144,14 @@ def test_the_digest_does_not_know_times_umask_owner_or_order(here: Path) -> None
     assert made(here, text.replace("B=1", "B=2")).digest != first
 
 
+def test_an_image_does_not_hold_the_one_before(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    (here / "Dockerfile").write_text('FROM scratch\nCOPY . /\nENTRYPOINT ["/app.wasm"]\n')
+    first = build().digest
+    assert build().digest == first
+    assert not [name for name in files(here / "context.oci") if name.startswith("context.oci")]
+
+
 def test_the_time_is_what_source_date_epoch_says(here: Path, tmp_path: Path) -> None:
     session = Session(surroundings=Ambient({"SOURCE_DATE_EPOCH": "86400"}, tmp_path, Session().surroundings.now))
     made(here, "FROM scratch\nCOPY app.wasm /\n", session=session)
@@ -186,6 +195,12 @@ def test_a_platform_that_nothing_says_is_asked_for(here: Path, text: str, said: 
     assert refused.value.code == "platform-needed"
     assert said in refused.value.message
     assert "--platform" in (refused.value.hint or "") or "--build-arg" in (refused.value.hint or "")
+
+
+def test_one_platform_cannot_stand_twice_in_an_index(here: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        made(here, "FROM --platform=linux/arm64 scratch\nCOPY a.txt /\n", platforms=["linux/amd64", "linux/arm64"])
+    assert refused.value.code == "platform-twice"
 
 
 def test_from_may_say_the_platform(here: Path, tmp_path: Path) -> None:
@@ -304,12 +319,20 @@ def test_what_was_hardly_meant_is_told(here: Path, text: str, note: str) -> None
     assert any(told.startswith(note) for told in made(here, f"FROM scratch\n{text}").notes)
 
 
+def test_a_dynamic_program_without_its_loader_is_told(here: Path) -> None:
+    (here / "app").write_bytes(programs.elf(interpreter=b"/lib/ld.so"))
+    text = 'FROM scratch\nCOPY app /\nENTRYPOINT ["/app"]\n'
+    told = "app is linked dynamically, and its loader /lib/ld.so is not in the image: link it statically"
+    assert made(here, text, platforms=[]).notes == (told,)
+    assert made(here, text + "COPY a.txt /lib/ld.so\n", platforms=[]).notes == ()
+
+
 # -- refusals
 
 REFUSALS = [
     ("RUN make", "dockerfile-unsupported", "RUN in the stage that becomes the image"),
     ("ADD https://example.com/x /x", "dockerfile-unsupported", "ADD https://example.com/x is not fetched"),
-    ("ADD https://github.com/a/b.git /x", "dockerfile-unsupported", "is not fetched"),
+    ("ADD github.com/a/b /x", "dockerfile-unsupported", "is not fetched"),
     ("ADD git@example.com:a/b.git /x", "dockerfile-unsupported", "is not fetched"),
     ("ADD --checksum=sha256:0 a.txt /x", "dockerfile-unsupported", "--checksum is for what is fetched"),
     ("ADD x.tgz /x", "archive-add", "ADD would unpack x.tgz"),
@@ -358,6 +381,7 @@ def test_what_is_not_supported_is_refused_with_the_line(here: Path, line: str, c
         ("FROM alpine\nCOPY a.txt /\n", "stage-unbuilt", "Dockerfile line 1: FROM alpine is an image"),
         ("FROM scratch AS b\nRUN x\nFROM scratch\nCOPY --from=b /a /\n", "stage-unbuilt", "Dockerfile line 2: RUN in stage b"),
         ("FROM scratch\nRUN x\nFROM scratch\nCOPY --from=0 /a /\n", "stage-unbuilt", "Dockerfile line 2: RUN in stage 0"),
+        ("FROM scratch AS b\nCOPY a.txt /\nFROM b\nRUN x\n", "dockerfile-unsupported", "line 4: RUN in the stage"),
         ("FROM a b\n", "dockerfile-invalid", "line 1: FROM a b cannot be read"),
         ("FROM scratch AS Über\n", "dockerfile-invalid", "line 1: Über is no name for a stage"),
         ("ARG A=1\n", "dockerfile-invalid", "line 1: there is no FROM"),
