@@ -65,7 +65,7 @@ class Instruction:
             return None
         try:
             words = json.loads(self.rest)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         if not all(isinstance(word, str) for word in words):
             raise invalid(self.at, f"{self.word} takes strings in its array", 'write ["word", "word"]')
@@ -165,9 +165,10 @@ def _instruction(text: str, at: str, documents: tuple[HereDocument, ...]) -> Ins
     if not rest:
         raise invalid(at, f"{word} says nothing", f"write what {word} is for, or take the line out")
     if word == "ONBUILD":
+        second = rest.split()[0].upper()
+        if second in ("ONBUILD", "FROM", "MAINTAINER"):
+            raise invalid(at, f"{second} cannot stand behind ONBUILD", "take one of the two out")
         inner = _instruction(rest, at, documents)
-        if inner.word in ("ONBUILD", "FROM", "MAINTAINER"):
-            raise invalid(at, f"{inner.word} cannot stand behind ONBUILD")
         return Instruction(word, rest, at, inner=inner)
     flags, rest = _flags(word, rest, at)
     return Instruction(word, rest, at, flags, documents)

@@ -13,6 +13,8 @@ from ocibuild.source.patterns import wildcard
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9@*#?!$-]")
 _OPERATOR = re.compile(r":[-+?]|[-+?]|##?|%%?|//?")
 
+_DEEPEST = 50
+
 
 def expand(text: str, values: Mapping[str, str], escape: str = "\\", *, quotes: bool = True) -> str:
     """One word with its variables replaced and, unless it is a here-document, its quotes taken off.
@@ -25,6 +27,7 @@ def expand(text: str, values: Mapping[str, str], escape: str = "\\", *, quotes: 
 class _Reading:
     def __init__(self, text: str, values: Mapping[str, str], escape: str, quotes: bool) -> None:
         self.text, self.values, self.escape, self.quotes, self.position = text, values, escape, quotes, 0
+        self.depth = 0
 
     def until(self, stop: str) -> str:
         """Everything up to one of the characters of `stop`, which stays to be read."""
@@ -90,7 +93,11 @@ class _Reading:
         value = self.values.get(match[0])
         if operator is not None:
             self.position = operator.end()
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                raise ValueError(f"${{ stands in ${{ more than {_DEEPEST} times")
             value = self._operated(match[0], value, operator[0])
+            self.depth -= 1
         if self._peek() != "}":
             raise ValueError(f"${{{match[0]} is not closed, or has an operator that is not known, in {self.text!r}")
         self.position += 1

@@ -60,6 +60,7 @@ def test_flags_stand_before_the_words() -> None:
 
 
 def test_an_array_that_is_none_is_the_shell_form() -> None:
+    assert parse(b"CMD " + b"[" * 100_000).instructions[0].array() is None
     one, two, three = parse(b'CMD ["a", "b c"]\nCMD [ -f x ]\nCMD [1]').instructions
     assert one.array() == ("a", "b c")
     assert two.array() is None
@@ -82,6 +83,7 @@ def test_words_of_env_keep_their_quotes() -> None:
         ("# escape=`\n# escape=`\nFROM a", "dockerfile-invalid", "line 2: a second # escape", "one"),
         ("# syntax=other/language\nFROM a", "dockerfile-unsupported", "line 1: # syntax=other/language", "docker"),
         ("FROM a\nONBUILD FROM b", "dockerfile-invalid", "line 2: FROM cannot stand behind ONBUILD", None),
+        ("FROM a\n" + "ONBUILD " * 2000 + "RUN b", "dockerfile-invalid", "line 2: ONBUILD cannot stand", "take"),
         ("# nothing\n", "dockerfile-invalid", "Dockerfile: there are no instructions", "FROM"),
     ],
 )

@@ -52,7 +52,7 @@ def test_quotes_mean_nothing_in_a_here_document() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [("'a", "single quote"), ('"a', "double quote"), ("${", "no name"), ("${a", "not closed"), ("${a^b}", "operator"),
-     ("${none:?say it}", "say it"), ("${none?}", "not set")],
+     ("${a:-" * 2000, "more than 50"), ("${none:?say it}", "say it"), ("${none?}", "not set")],
 )  # fmt: skip
 def test_what_cannot_be_read_says_why(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
