@@ -12,6 +12,9 @@ from ocibuild.source.expansion import expand
 from ocibuild.source.filetree import Tree
 from ocibuild.spec.platform import Platform
 
+_MOST = 100
+"""Stages that are read: each may begin where the one before it ends, and takes it onto the stack."""
+
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _OF_TARGET = ("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT")
 _OF_BUILD = ("BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT")
@@ -72,6 +75,8 @@ class Stages:
                 raise invalid(instruction.at, f"{instruction.word} stands before FROM", "begin with FROM scratch")
         if not cut:
             raise invalid(before[-1].at, "there is no FROM in this file", "begin with FROM scratch")
+        if len(cut) > _MOST:
+            raise invalid(cut[_MOST][0].at, f"there are more than {_MOST} stages", "cut the file in two")
         stages = tuple(_stage(index, part[0], tuple(part[1:])) for index, part in enumerate(cut))
         return cls(tuple(before), stages, dockerfile.escape)
 

@@ -425,3 +425,15 @@ def test_a_file_that_is_no_file_is_refused_unless_ignored(here: Path, tmp_path: 
     (here / ".dockerignore").write_text("pipe\n")
     made(here, "FROM scratch\nCOPY . /\n")
     assert "pipe" not in files(tmp_path / "out.oci")
+
+
+@pytest.mark.parametrize("count, is_read", [(100, True), (101, False), (5000, False)])
+def test_stages_on_stages_have_an_end(here: Path, count: int, is_read: bool) -> None:
+    text = "FROM scratch AS s1\nCOPY a.txt /\n" + "".join(f"FROM s{n} AS s{n + 1}\n" for n in range(1, count))
+    if is_read:
+        made(here, text)
+        return
+    with pytest.raises(InputError) as caught:
+        made(here, text)
+    assert caught.value.code == "dockerfile-invalid"
+    assert "line 102" in caught.value.message
