@@ -65,7 +65,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         Path(path).write_text(faults.table(_fault_results), encoding="utf-8")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def part(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """`part("skopeo")` is the program's path; where it is missing the test fails in CI and is skipped elsewhere."""
 

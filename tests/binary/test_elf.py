@@ -58,6 +58,14 @@ def test_pyelftools_says_the_same(elf_vector, name, platform):
     assert elf_yardstick.expected_refusal(path, platform) is None
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_go_says_the_same(elf_vector, part, name):
+    part("go")
+    path = elf_vector(name)
+    assert list(elf_yardstick.compare_go(path, facts_of(path))) == []
+
+
 def test_a_static_program(elf_vector):
     facts = facts_of(elf_vector("c-stripped"))
     assert (facts.static, facts.static_pie, facts.stripped) == (True, False, True)

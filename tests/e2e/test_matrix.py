@@ -134,25 +134,11 @@ def unwrapped(folder: Path, to: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def module_part() -> Part:
-    """`part` for a registry that serves a whole module; what is missing is reported by the tests' own `part`."""
-    import shutil
-
-    def find(name: str) -> str:
-        found = shutil.which(name)
-        if not found:
-            pytest.fail(f"the real part {name} is missing; scripts/parts installs it")
-        return found
-
-    return find
-
-
-@pytest.fixture(scope="module")
-def peers(tmp_path_factory: pytest.TempPathFactory, module_part: Part) -> Iterator[Peers]:
+def peers(tmp_path_factory: pytest.TempPathFactory, part: Part) -> Iterator[Peers]:
     """All peers over CNCF distribution v3."""
     room = tmp_path_factory.mktemp("peers")
-    with serving("distribution", module_part, room / "registry") as served:
-        yield Peers(served, room, module_part)
+    with serving("distribution", part, room / "registry") as served:
+        yield Peers(served, room, part)
 
 
 def expected(what: str) -> dict[str, bytes]:

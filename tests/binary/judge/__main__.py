@@ -54,6 +54,7 @@ def judge(program: Program) -> Verdict:
     if isinstance(artifact.facts, ElfFacts):
         expected = elf_yardstick.expected_refusal(program.path, program.platform)
         differences = elf_yardstick.compare(program.path, artifact.facts, program.platform)
+        differences += elf_yardstick.compare_go(program.path, artifact.facts)
         if expected:
             differences.append(f"it deserves {expected}")
         what = f"elf {artifact.platform} {'static' if artifact.facts.static else 'dynamic'}"

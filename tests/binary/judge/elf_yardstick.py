@@ -40,7 +40,7 @@ def expected_refusal(path: Path, platform: str | None) -> str | None:
 
 
 def compare(path: Path, facts: ElfFacts, platform: str | None) -> list[str]:
-    """Everything in which they see something else; `platform` is what the package's name says."""
+    """Everything in which pyelftools sees something else; `platform` is what the package's name says."""
     with path.open("rb") as file:
         differences = [
             f"{what}: they say {theirs}, ocibuild says {ours}"
@@ -49,7 +49,7 @@ def compare(path: Path, facts: ElfFacts, platform: str | None) -> list[str]:
         ]
     if platform is not None and platform not in (str(facts.platform), str(facts.platform).rpartition("/v")[0]):
         differences.append(f"platform: the package says {platform}, ocibuild says {facts.platform}")
-    return differences + list(_go(path, facts))
+    return differences
 
 
 def _fields(elf: ELFFile, facts: ElfFacts) -> Iterator[tuple[str, Any, Any]]:
@@ -88,7 +88,8 @@ def _arm_variant(elf: ELFFile) -> str | None:
     return None
 
 
-def _go(path: Path, facts: ElfFacts) -> Iterator[str]:
+def compare_go(path: Path, facts: ElfFacts) -> Iterator[str]:
+    """What `go version -m` sees otherwise."""
     done = subprocess.run(["go", "version", "-m", path], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode or ": go" not in done.stdout.partition("\n")[0]:
         if facts.go is not None:
