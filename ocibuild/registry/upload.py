@@ -165,7 +165,8 @@ class _Sending:
             return response
         refused = problem.refusal(response, f"to store {self._descriptor.digest} in {self._repository}")
         if status == 413 and self._transport.limits.refused(length) is not None:
-            raise _Setback(refused, 0, _ALWAYS)  # it ends: the pieces become smaller each time
+            self._failures = 0  # something was learned: the pieces become smaller each time, so this ends
+            raise _Setback(refused, 0, _ALWAYS)
         if status in problem.PASSING:
             pause = gate.asked(status, response.headers, self._failures + 1)
             raise _Setback(refused, pause, self._transport.settings.patience.attempts)

@@ -464,3 +464,19 @@ def test_a_registry_slow_to_show_what_it_took_is_given_a_moment():
         target.push(BLOB, flow)
         assert target.push(manifest, flow) is Pushed.WRITTEN
         assert registry.asked == 2
+
+
+@pytest.mark.fault(57)
+def test_finding_the_size_of_a_chunk_takes_no_patience_away():
+    class Failing(Registry):
+        left = QUICK.attempts - 2
+
+        def _append(self, request, name, upload):
+            if self.left:
+                self.left -= 1
+                return Answer(503)
+            return super()._append(request, name, upload)
+
+    with Failing(largest=MIB) as registry:  # three refusals come before the first chunk that fits
+        assert push(registry) is Pushed.WRITTEN
+        assert arrived(registry)
