@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ocibuild.errors import ContentError
 from ocibuild.spec.descriptor import Descriptor
@@ -20,13 +20,14 @@ class VerifyReader(io.RawIOBase):
 
     `size-mismatch` as soon as a byte too many is seen or the end comes early, `digest-mismatch` at the end. The read
     that delivers the last byte also looks for the end, so reading `size` bytes is enough to have them verified.
+    `hasher` knows what was read so far.
     """
 
     def __init__(self, stream: BinaryIO, descriptor: Descriptor, where: str = "") -> None:
         super().__init__()
         self._stream = stream
         self._descriptor = descriptor
-        self._hasher = descriptor.digest.hasher()
+        self.hasher = descriptor.digest.hasher()
         self._left = descriptor.size
         self._where = f" in {where}" if where else ""
         self._verified = False
@@ -37,23 +38,34 @@ class VerifyReader(io.RawIOBase):
         """Always."""
         return True
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer`; see the class for what is raised."""
-        view = memoryview(buffer).cast("B")
-        if self._verified or not len(view):
-            return 0
-        data = self._stream.read(min(len(view), self._left))
+    def checks(self, descriptor: Descriptor) -> bool:
+        """True where it will have judged all of `descriptor`'s bytes, so that nobody has to hash them a second time."""
+        return self._descriptor.digest == descriptor.digest and self._left == self._descriptor.size == descriptor.size
+
+    def read(self, amount: int = -1, /) -> bytes:
+        """At most `amount` bytes, as they came and without a copy; see the class for what is raised."""
+        if amount < 0:
+            return self.readall()
+        if self._verified or not amount:
+            return b""
+        data = self._stream.read(min(amount, self._left))
         if not data:
             have = self._descriptor.size - self._left
             raise ContentError(
                 f"{self._descriptor.digest}{self._where} ends after {have} of {self._descriptor.size} bytes",
                 code="size-mismatch",
             )
-        self._hasher.update(data)
+        self.hasher.update(data)
         self._left -= len(data)
-        view[: len(data)] = data
         if not self._left:
             self._finish()
+        return data
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into `buffer`; see the class for what is raised."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
         return len(data)
 
     def _finish(self) -> None:
@@ -62,7 +74,7 @@ class VerifyReader(io.RawIOBase):
                 f"{self._descriptor.digest}{self._where} is longer than its {self._descriptor.size} bytes",
                 code="size-mismatch",
             )
-        found = Digest.from_hasher(self._hasher, self._descriptor.digest.algorithm)
+        found = Digest.from_hasher(self.hasher, self._descriptor.digest.algorithm)
         if found != self._descriptor.digest:
             raise ContentError(
                 f"content{self._where} was asked for as {self._descriptor.digest} but is {found}",
@@ -71,9 +83,16 @@ class VerifyReader(io.RawIOBase):
         self._verified = True
 
 
+def verifying(stream: BinaryIO, descriptor: Descriptor, where: str = "") -> BinaryIO:
+    """A stream that checks itself: `stream` where it does so already."""
+    if isinstance(stream, VerifyReader) and stream.checks(descriptor):
+        return stream
+    return cast(BinaryIO, VerifyReader(stream, descriptor, where))
+
+
 def read_verified(stream: BinaryIO, descriptor: Descriptor, where: str = "") -> bytes:
     """All bytes of `stream`, checked against `descriptor`."""
-    reader = VerifyReader(stream, descriptor, where)
+    reader = verifying(stream, descriptor, where)
     data = bytearray()
     while piece := reader.read(_DRAIN):
         data += piece

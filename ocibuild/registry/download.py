@@ -147,22 +147,31 @@ class _Resumed(io.RawIOBase):
         self._exchange.close()
         super().close()
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer`. Raises NetworkError, Cancelled, and what a first connection raises."""
+    def read(self, amount: int = -1, /) -> bytes:
+        """The next bytes, without a copy. Raises NetworkError, Cancelled, and what a first connection raises."""
+        if amount < 0:
+            return self.readall()
         while True:
             try:
                 if self._stream is None:
                     self.connect()
                 assert self._stream is not None
-                count = self._stream.readinto(buffer)
-                if not count and self._position < self._descriptor.size and len(memoryview(buffer)):
+                data = self._stream.read(amount)
+                if not data and self._position < self._descriptor.size and amount:
                     raise problem.cut_short(self._url, self._position, self._descriptor.size)
             except NetworkError as error:
                 self._again(error)
             else:
-                self._position += count
-                self._failures = 0 if count else self._failures
-                return count
+                self._position += len(data)
+                self._failures = 0 if data else self._failures
+                return data
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into `buffer`, as `read` does."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
 
     def connect(self) -> None:
         """Ask for what is still wanted. Raises NotFoundError, RegistryError, AuthorizationError, NetworkError."""

@@ -12,6 +12,7 @@ from urllib3.exceptions import HTTPError
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Cancel
+from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, InputError
 from ocibuild.registry import problem
 from ocibuild.registry.pace import Pace
@@ -35,6 +36,7 @@ class Reading:
         self._report = report
         self._hasher = blob.descriptor.digest.hasher()
         self._hashed = 0
+        self._is_judged = False
         self._told = 0
 
     @contextmanager
@@ -44,6 +46,10 @@ class Reading:
             self._hasher, self._hashed = self.descriptor.digest.hasher(), 0
         self.at(start)
         with self._content.open(start) as stream:
+            self._is_judged = start == 0 and isinstance(stream, VerifyReader) and stream.checks(self.descriptor)
+            if isinstance(stream, VerifyReader) and self._is_judged:
+                # It hashes what it gives, and judges it; pieces that follow go on from where it was.
+                self._hasher = stream.hasher
             yield Outgoing(self, stream, start, length)
 
     def at(self, position: int) -> None:
@@ -75,9 +81,10 @@ class Reading:
     def _judge(self, data: bytes, position: int, is_last: bool) -> None:
         if position > self._hashed:
             raise AssertionError("pieces follow each other")
-        self._hasher.update(memoryview(data)[self._hashed - position :] if position < self._hashed else data)
+        if not self._is_judged:
+            self._hasher.update(memoryview(data)[self._hashed - position :] if position < self._hashed else data)
         self._hashed = max(self._hashed, position + len(data))
-        if is_last:
+        if is_last and not self._is_judged:
             found = Digest.from_hasher(self._hasher, self.descriptor.digest.algorithm)
             if found != self.descriptor.digest:
                 raise ContentError(
@@ -126,14 +133,20 @@ class Incoming(io.RawIOBase):
         """Always."""
         return True
 
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer`. Raises NetworkError, Cancelled."""
-        view = memoryview(buffer).cast("B")
+    def read(self, amount: int = -1, /) -> bytes:
+        """What has come, at most `amount` bytes, without a copy. Raises NetworkError, Cancelled."""
+        if amount < 0:
+            return self.readall()
         self._cancel.check()
         try:
-            data = self._pace.read(self._response, len(view), decode=self._decode)
+            return self._pace.read(self._response, amount, decode=self._decode)
         except (RequestException, HTTPError, OSError) as error:
             self._cancel.check()
             raise problem.unreachable(error, self._response.url) from error
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read into `buffer`. Raises NetworkError, Cancelled."""
+        view = memoryview(buffer).cast("B")
+        data = self.read(len(view))
         view[: len(data)] = data
         return len(data)

@@ -18,7 +18,7 @@ from typing import BinaryIO, Self, cast
 from ocibuild.content import atomic
 from ocibuild.content.blob import BLOCK, Blob
 from ocibuild.content.flow import Event, Flow
-from ocibuild.content.verify import VerifyReader
+from ocibuild.content.verify import VerifyReader, verifying
 from ocibuild.errors import ContentError, NotFoundError, StoreError
 from ocibuild.spec import annotation, layout, mediatype
 from ocibuild.spec.descriptor import Descriptor
@@ -185,7 +185,7 @@ class LayoutStore:
             return Pushed.EXISTED
         flow.observe(Event("start", blob.descriptor))
         with self.sink() as sink, blob.content.open() as stream:
-            reader = VerifyReader(stream, blob.descriptor)
+            reader = verifying(stream, blob.descriptor)
             while piece := reader.read(BLOCK):
                 flow.cancel.check()
                 sink.write(piece)

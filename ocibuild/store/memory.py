@@ -11,7 +11,7 @@ from typing import BinaryIO, Self, cast
 
 from ocibuild.content.blob import BLOCK, Blob
 from ocibuild.content.flow import Flow
-from ocibuild.content.verify import VerifyReader
+from ocibuild.content.verify import VerifyReader, verifying
 from ocibuild.errors import NotFoundError
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
@@ -58,7 +58,7 @@ class MemoryStore:
         if self.exists(blob.descriptor):
             return Pushed.EXISTED
         with self.sink() as sink, blob.content.open() as stream:
-            reader = VerifyReader(stream, blob.descriptor)
+            reader = verifying(stream, blob.descriptor)
             while piece := reader.read(BLOCK):
                 flow.cancel.check()
                 sink.write(piece)
