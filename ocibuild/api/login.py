@@ -60,6 +60,7 @@ def login(
         client.close()
     kept = keeping.keep(path, host, credential, session.surroundings.environ)
     keychain.answers.forget()
+    session.clients.forget()
     winner = keychain_of(replace(session, credentials={})).find(host)
     shadowed = winner.source if winner and winner.source != kept.where else None
     return LoggedIn(host, username, kept.where, kept.is_plain, is_proven, shadowed)
@@ -72,6 +73,7 @@ def logout(registry: str, *, authfile: str | None = None, session: Session | Non
     keychain = keychain_of(replace(session, credentials={}))
     removed = keeping.drop(keychain.saved, host, keychain.environ) if keychain.saved else ()
     keychain.answers.forget()
+    session.clients.forget()
     left = keychain.find(host)
     return LoggedOut(host, removed, left.source if left else None)
 

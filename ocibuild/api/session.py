@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from ocibuild import ambient
 from ocibuild.ambient import Ambient
@@ -13,6 +13,7 @@ from ocibuild.api import places
 from ocibuild.api.places import Place
 from ocibuild.content.flow import Cancel, Event, Flow
 from ocibuild.registry.answers import Answers
+from ocibuild.registry.clients import Clients
 from ocibuild.registry.whereabouts import Whereabouts
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.base import Source
@@ -32,6 +33,8 @@ def _silent(event: Event) -> None:
 class Session:
     """Made once by a caller and passed to verbs; every verb makes its own where none is given.
 
+    Verbs inside `with session:` share connections, tokens and what they learn of registries.
+
     `cancel` calls off whatever verb is under way. `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host, and so are the client's `certificates`. With `mirrors`, images are read from
     the mirrors that this machine's files name; `failed` names those that did not work. Blobs are pushed in chunks of
     `chunk_size` bytes; None sends each as one where the registry takes it.
@@ -50,6 +53,14 @@ class Session:
     surroundings: Ambient = field(default_factory=ambient.read)
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
     answers: Answers = field(default_factory=Answers)
+    clients: Clients = field(default_factory=Clients)
+
+    def __enter__(self) -> Self:
+        self.clients.open()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.clients.close()
 
     def begin(self) -> Session:
         """The session for one verb: its failure calls off its own work, and nothing after it."""
@@ -80,7 +91,15 @@ class Session:
             chunk_size=self.chunk_size,
         )
         mirrors = self.failed if reading and self.mirrors else None
-        return RegistryStore(reference, settings, self.cancel, self.whereabouts, mirrors=mirrors, observe=self.observe)
+        return RegistryStore(
+            reference,
+            settings,
+            self.cancel,
+            self.whereabouts,
+            clients=self.clients,
+            mirrors=mirrors,
+            observe=self.observe,
+        )
 
     def source(self, place: Place) -> Source:
         """Open any place for reading."""

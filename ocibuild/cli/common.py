@@ -118,7 +118,7 @@ def session(
     surroundings = ambient.read()
     shown = following.choose(progress, surroundings, quiet=quiet)
     try:
-        yield Session(
+        with Session(
             plain_http=True if plain_http else None,
             insecure=insecure,
             ca_file=ca_file,
@@ -128,7 +128,8 @@ def session(
             chunk_size=chunk_size,
             observe=shown,
             surroundings=surroundings,
-        )
+        ) as made:
+            yield made
     finally:
         shown.close()
 

@@ -98,7 +98,7 @@ class Settings:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     home: Path | None = None
     user: int | None = None
-    answers: Answers = field(default_factory=Answers, repr=False)
+    answers: Answers = field(default_factory=Answers, repr=False, compare=False)
     system: Path | None = None
     timeouts: Timeouts = Timeouts()
     patience: Patience = Patience()

@@ -18,6 +18,7 @@ from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Cancel, Event, Flow
 from ocibuild.content.verify import VerifyReader, read_verified
 from ocibuild.errors import ContentError, NetworkError, NotFoundError, RegistryError
+from ocibuild.registry.clients import Clients
 from ocibuild.registry.settings import Settings
 from ocibuild.registry.whereabouts import Whereabouts
 from ocibuild.spec import jsonform, mediatype
@@ -40,7 +41,8 @@ class RegistryStore:
     """Source and Target over one repository; safe for many threads.
 
     `cancel` ends what is under way in calls that have no flow of their own: give it the flow's. Stores that share
-    `whereabouts` take blobs over from each other's repositories where the registry lets them. With `mirrors`, the set
+    `whereabouts` take blobs over from each other's repositories where the registry lets them, and those that share `clients`
+    that are open share connections and tokens. With `mirrors`, the set
     that names those that have failed, content is read from the registry's mirrors first; without, as for what is pushed
     to, from the registry alone. `observe` is told of what is tried again, and what a person should know.
     Every method raises NetworkError, AuthorizationError, RegistryError and Cancelled besides what its protocol says.
@@ -53,6 +55,7 @@ class RegistryStore:
         cancel: Cancel | None = None,
         whereabouts: Whereabouts | None = None,
         *,
+        clients: Clients | None = None,
         mirrors: set[str] | None = None,
         observe: Callable[[Event], None] = lambda event: None,
     ) -> None:
@@ -62,6 +65,7 @@ class RegistryStore:
         self._observe = observe
         self._cancel = cancel or Cancel()
         self._whereabouts = whereabouts or Whereabouts()
+        self._clients = clients or Clients()
         self._lock = threading.Lock()
         self._flights: defaultdict[Digest, threading.Lock] = defaultdict(threading.Lock)
         self._manifests: dict[Digest, bytes] = {}
@@ -81,9 +85,7 @@ class RegistryStore:
     @cached_property
     def client(self) -> Client:
         """The oras registry below."""
-        from ocibuild.registry.client import Client
-
-        return Client.of(self.reference, self.settings, self._watch)
+        return self._clients.of(self.reference, self.settings, self._watch)
 
     @cached_property
     def _watch(self) -> Watch:
@@ -167,24 +169,48 @@ class RegistryStore:
         from ocibuild.registry.transport import Watch
 
         descriptor, watch = blob.descriptor, Watch.of(flow)
-        is_node = mediatype.is_node(descriptor.media_type)
-        data = _whole(blob) if is_node else b""
-        if is_node:
-            self._keep(descriptor, data)
+        if mediatype.is_node(descriptor.media_type):
+            return self._manifest(blob, descriptor.digest, flow)
         with self._flight(descriptor.digest):  # who comes second finds it there
             opened = self._uploads.pop(descriptor.digest, None)
             if download.exists(self._transport, self.repository, descriptor, watch):
                 self._note(descriptor)
+                return Pushed.EXISTED
+            upload.blob(self._transport, self.repository, blob, flow, opened)
+        self._note(descriptor)
+        return Pushed.WRITTEN
+
+    def push_named(self, blob: Blob, name: str, flow: Flow) -> Pushed:
+        """See Names. Raises RegistryError (`tag-refused`, `tag-immutable`) besides what `push` raises."""
+        _refuse_no_tag(name)
+        if blob.descriptor.digest.algorithm != "sha256":
+            # Under a tag alone a registry would file it by sha256, and not find it by the digest that was asked for.
+            pushed = self.push(blob, flow)
+            self.tag(blob.descriptor, name)
+            return pushed
+        try:
+            return self._manifest(blob, name, flow)
+        except RegistryError as error:
+            if error.code != "tag-immutable":
+                raise
+            self._immutable(blob.descriptor, name, error)
+            return Pushed.EXISTED
+
+    def _manifest(self, blob: Blob, name: str, flow: Flow) -> Pushed:
+        from ocibuild.registry import download, upload
+        from ocibuild.registry.transport import Watch
+
+        descriptor, watch, data = blob.descriptor, Watch.of(flow), _whole(blob)
+        self._keep(descriptor, data)
+        with self._flight(descriptor.digest):
+            found = download.look(self._transport, self.repository, name, watch)
+            if found is not None and found.digest == descriptor.digest:
                 self._refers(descriptor, data, existed=True)
                 return Pushed.EXISTED
-            if is_node:
-                noted = upload.manifest(self._transport, self.repository, descriptor.digest, descriptor, data, watch)
-                self._refers(descriptor, data, noted)
-                flow.observe(Event("start", descriptor))
-                flow.observe(Event("advance", descriptor, descriptor.size))
-            else:
-                upload.blob(self._transport, self.repository, blob, flow, opened)
-        self._note(descriptor)
+            noted = upload.manifest(self._transport, self.repository, name, descriptor, data, watch)
+        self._refers(descriptor, data, noted)
+        flow.observe(Event("start", descriptor))
+        flow.observe(Event("advance", descriptor, descriptor.size))
         return Pushed.WRITTEN
 
     def _flight(self, digest: Digest) -> threading.Lock:
@@ -200,8 +226,7 @@ class RegistryStore:
 
         if name is None:
             return  # a registry finds it by its digest
-        if not is_tag(name):
-            raise RegistryError(f"{name[:140]!r} is no tag", code="tag-refused", hint="a tag is letters, digits, . _ -")
+        _refuse_no_tag(name)
         found = download.look(self._transport, self.repository, name, self._watch)
         if found is not None and found.digest == descriptor.digest:
             return
@@ -304,7 +329,7 @@ class RegistryStore:
         finally:
             self._unlisted.clear()
             if "client" in self.__dict__:
-                self.client.close()
+                self._clients.release(self.__dict__.pop("client"))
             if "_ways" in self.__dict__:
                 self._ways.close()
 
@@ -322,6 +347,11 @@ def is_digest(text: str) -> bool:
     except ContentError:
         return False
     return True
+
+
+def _refuse_no_tag(name: str) -> None:
+    if not is_tag(name):
+        raise RegistryError(f"{name[:140]!r} is no tag", code="tag-refused", hint="a tag is letters, digits, . _ -")
 
 
 def _whole(blob: Blob) -> bytes:

@@ -88,6 +88,14 @@ class Mounts(Protocol):
 
 
 @runtime_checkable
+class Names(Protocol):
+    """Power of a target: take a manifest under its name, where taking it first and naming it then would be two trips."""
+
+    def push_named(self, blob: Blob, name: str, flow: Flow) -> Pushed:
+        """`push` and `tag` in one. EXISTED where the name stood for it already."""
+
+
+@runtime_checkable
 class Roots(Protocol):
     """Power of a source: list what it was tagged with."""
 

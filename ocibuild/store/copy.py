@@ -15,7 +15,7 @@ from ocibuild.content.flow import Event, Flow
 from ocibuild.errors import Cancelled, ContentError, NotFoundError, RegistryError
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
-from ocibuild.store.base import Mounts, Pushed, Referrers, Source, Stored, Target
+from ocibuild.store.base import Mounts, Names, Pushed, Referrers, Source, Stored, Target
 from ocibuild.store.graph import successors, walk
 
 _POLL = 0.1
@@ -71,12 +71,14 @@ def copy(
     for descriptor in order:
         flow.observe(Event("plan", descriptor))
     _all(flow, copied, source, target, leaves)
+    naming = names[0] if names and isinstance(target, Names) and mediatype.is_node(root.media_type) else None
     for descriptor in order:
         if mediatype.is_node(descriptor.media_type):
-            copied.add(descriptor, _node(source, target, descriptor, flow))
+            name = naming if descriptor.digest == root.digest else None
+            copied.add(descriptor, _node(source, target, descriptor, flow, name))
     if referrers:
         _attached(source, order, target, copied, flow)
-    for name in names or (None,):
+    for name in names[1:] if naming else names or (None,):
         target.tag(root, name)
     return copied
 
@@ -164,10 +166,10 @@ def _cause(futures: Iterable[Future[Pushed]]) -> BaseException | None:
     return None
 
 
-def _node(source: Source, target: Target, descriptor: Descriptor, flow: Flow) -> Pushed:
+def _node(source: Source, target: Target, descriptor: Descriptor, flow: Flow, name: str | None = None) -> Pushed:
     """A manifest or index. Where the target has lost something it had taken, that is sent again, once."""
     try:
-        return _one(source, target, descriptor, flow)
+        return _one(source, target, descriptor, flow, name)
     except RegistryError as error:
         missing = [child for child in successors(source, descriptor) if not target.exists(child)]
         if error.code != "blob-unknown" or not missing:
@@ -175,22 +177,26 @@ def _node(source: Source, target: Target, descriptor: Descriptor, flow: Flow) ->
         for child in missing:
             flow.observe(Event("retry", text=f"{target.place} has lost {child.digest.short}; sending it again"))
             _one(source, target, child, flow)
-        return _one(source, target, descriptor, flow)
+        return _one(source, target, descriptor, flow, name)
 
 
-def _one(source: Source, target: Target, descriptor: Descriptor, flow: Flow) -> Pushed:
+def _one(source: Source, target: Target, descriptor: Descriptor, flow: Flow, name: str | None = None) -> Pushed:
     flow.cancel.check()
     if isinstance(target, Mounts) and not mediatype.is_node(descriptor.media_type) and target.mount(descriptor, source):
         flow.observe(Event("mounted", descriptor))
         return Pushed.MOUNTED
     blob = Blob(descriptor, Stored(source, descriptor))
+
+    def push() -> Pushed:
+        return target.push_named(blob, name, flow) if name and isinstance(target, Names) else target.push(blob, flow)
+
     try:
-        pushed = target.push(blob, flow)
+        pushed = push()
     except ContentError as error:
         if error.code != "digest-mismatch":
             raise
         # A bit may have fallen over on its way to us. What is wrong at the source is wrong the second time too.
         flow.observe(Event("retry", text=f"{error.message}; reading it again"))
-        pushed = target.push(blob, flow)
+        pushed = push()
     flow.observe(Event("done" if pushed is Pushed.WRITTEN else "exists", descriptor))
     return pushed

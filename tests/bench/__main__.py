@@ -88,9 +88,20 @@ def ready() -> Iterator[Bench]:
         subprocess.run([python, Path(__file__).with_name("many.py"), "make", room / "modules", "1000"], check=True)
         registry = stack.enter_context(serving("distribution", part, room / "registry"))
         certificate, key = self_signed(part("openssl"), room / "tls")
-        secure = stack.enter_context(nginx(part, room / "nginx", registry.host, "client_max_body_size 0;", tls=(certificate, key)))
+        secure = stack.enter_context(
+            nginx(part, room / "nginx", registry.host, "client_max_body_size 0;", tls=(certificate, key))
+        )
         module = inputs.module(go, room)
-        yield Bench(programs, str(python), module, lambda size: inputs.binary(size, room, go), registry.host, secure, certificate, room)
+        yield Bench(
+            programs,
+            str(python),
+            module,
+            lambda size: inputs.binary(size, room, go),
+            registry.host,
+            secure,
+            certificate,
+            room,
+        )
 
 
 def part(name: str) -> str:

@@ -148,7 +148,7 @@ def pack_many(bench: Bench) -> Iterator[Case]:
 @case
 def pack_large(bench: Bench, size: int = 1024 * MIB) -> Iterator[Case]:
     file, tool = bench.binary(size), bench.ocibuild
-    digest = f"{bench.python} -c 'import hashlib,sys; hashlib.file_digest(open(sys.argv[1],\"rb\"), \"sha256\")' {file}"
+    digest = f'{bench.python} -c \'import hashlib,sys; hashlib.file_digest(open(sys.argv[1],"rb"), "sha256")\' {file}'
     ours = [
         Contender(f"ocibuild {name}", f"{tool} pack {file} --compression {name} -o image.oci")
         for name in ("gzip", "zstd", "none")
@@ -225,7 +225,9 @@ def push_many(bench: Bench) -> Iterator[Case]:
         "push-many",
         f"{count} distinct small images to one registry, the time of one",
         (
-            Contender("ocibuild", f"{bench.python} {driver} push {modules} {count} {bench.registry}/r$$/many", work=count),
+            Contender(
+                "ocibuild", f"{bench.python} {driver} push {modules} {count} {bench.registry}/r$$/many", work=count
+            ),
             Contender(
                 "ocibuild again",
                 f"{bench.python} {driver} again {modules} {count} {bench.registry}/again",

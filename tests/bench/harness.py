@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,25 +84,26 @@ def measure(contender: Contender, room: Path) -> Sample:
     if contender.ready is not None:
         contender.ready()
     environ = {**os.environ, **contender.environ}
+    outcome = room.parent / "outcome.json"
     with (room.parent / "said").open("w+b") as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            ["/bin/sh", "-ec", contender.script],
-            cwd=room,
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            process.kill()
-            raise
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
+        # -S: a measurer that is larger than what it measures would be taken for it.
+        words = [sys.executable, "-I", "-S", "-c", _MEASURER, str(outcome), contender.script]
+        subprocess.run(words, cwd=room, env=environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=True)
+        seconds, cpu, peak, status = json.loads(outcome.read_text())
+        if status:
             said.seek(0)
             text = said.read().decode(errors="replace")[-2000:]
-            raise RuntimeError(f"{contender.name} ended with {process.returncode}:\n{contender.script}\n{text}")
-    return Sample(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+            raise RuntimeError(f"{contender.name} ended with {status}:\n{contender.script}\n{text}")
+    return Sample(seconds, cpu, peak / 1024)
+
+
+_MEASURER = """
+import os, sys, time
+outcome, script = sys.argv[1:]
+started = time.perf_counter()
+pid = os.posix_spawn("/bin/sh", ["/bin/sh", "-ec", script], os.environ)
+_, status, usage = os.wait4(pid, 0)
+seconds = time.perf_counter() - started
+with open(outcome, "w") as out:
+    out.write(f"[{seconds}, {usage.ru_utime + usage.ru_stime}, {usage.ru_maxrss}, {os.waitstatus_to_exitcode(status)}]")
+"""

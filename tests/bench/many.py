@@ -1,13 +1,14 @@
 """Many small images in one process, as a program that uses the library does it.
 
-    many.py make FOLDER COUNT            distinct modules 1.wasm …, and a layout of each in images/, for the peers
-    many.py pack FOLDER COUNT            pack them into layouts in the working directory
-    many.py push|again FOLDER COUNT REPOSITORY
+many.py make FOLDER COUNT            distinct modules 1.wasm …, and a layout of each in images/, for the peers
+many.py pack FOLDER COUNT            pack them into layouts in the working directory
+many.py push|again FOLDER COUNT REPOSITORY
 """
 
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import ocibuild
@@ -31,9 +32,12 @@ def pack(folder: Path, count: int) -> None:
 
 
 def push(folder: Path, count: int, repository: str) -> None:
-    session = ocibuild.Session()
-    for number in range(1, count + 1):
-        ocibuild.push(f"oci:{folder}/images/{number}", f"{repository}:{number}", session=session)
+    with ocibuild.Session() as session, ThreadPoolExecutor(8) as pool:
+
+        def one(number: int) -> None:
+            ocibuild.push(f"oci:{folder}/images/{number}", f"{repository}:{number}", session=session)
+
+        list(pool.map(one, range(1, count + 1)))
 
 
 if __name__ == "__main__":

@@ -59,7 +59,10 @@ def document(all_measured: list[Measured], date: str, versions: dict[str, str]) 
                     for name, figures in measured.figures.items()
                 },
                 "ratios": {
-                    f"{goal.ours} / {goal.theirs}": {"ratio": round(measured.ratio(goal), 4), "most": round(goal.most, 4)}
+                    f"{goal.ours} / {goal.theirs}": {
+                        "ratio": round(measured.ratio(goal), 4),
+                        "most": round(goal.most, 4),
+                    }
                     for goal in measured.case.goals
                 },
             }
@@ -89,7 +92,13 @@ def markdown(made: dict[str, Any]) -> str:
         "Versions: " + ", ".join(f"{name} {version}" for name, version in made["versions"].items()) + ".",
     ]
     for name, case in made["cases"].items():
-        lines += ["", f"## {name}: {case['what']}", "", "| | time | spread | processors | memory | runs |", "|--|--|--|--|--|--|"]
+        lines += [
+            "",
+            f"## {name}: {case['what']}",
+            "",
+            "| | time | spread | processors | memory | runs |",
+            "|--|--|--|--|--|--|",
+        ]
         for contender, figures in case["figures"].items():
             lines.append(
                 f"| {contender} | {_time(figures['seconds'])} | {figures['spread']:.0%} | {_time(figures['cpu'])} "

@@ -1,0 +1,67 @@
+"""Clients: the open ways to registries that one session shares."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ocibuild.registry.client import Client
+    from ocibuild.registry.settings import Settings
+    from ocibuild.registry.transport import Watch
+    from ocibuild.spec.reference import Reference
+
+
+class Clients:
+    """One client a registry while it is open: its connections, its tokens and what it has learned of the registry.
+
+    Before `open` and after `close` every client is for one user, who gives it back with `release`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: list[tuple[str, Settings, Client]] = []
+        self._is_open = False
+
+    def open(self) -> None:
+        """From now on keep them."""
+        self._is_open = True
+
+    def close(self) -> None:
+        """Close all that were kept, and keep none any more."""
+        self._is_open = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Close all that were kept: another login counts from now on."""
+        with self._lock:
+            kept, self._kept = self._kept, []
+        for _, _, client in kept:
+            client.close()
+
+    def of(self, reference: Reference, settings: Settings, watch: Watch) -> Client:
+        """The client for a reference's registry; see Seam.of for what is raised."""
+        from ocibuild.registry import policy
+        from ocibuild.registry.client import Client
+
+        if not self._is_open:
+            return Client.of(reference, settings, watch)
+        found = policy.approach(reference, settings)
+        with self._lock:
+            for host, known, client in self._kept:
+                # Files may say other things of another repository, so it is not the host alone.
+                if host == reference.api_host and known == found.settings:
+                    # A helper is called off with who needs it now, and not with who needed it first.
+                    client.auth.keychain = replace(client.auth.keychain, answers=settings.answers)
+                    return client
+            made = Client.of(reference, settings, watch)
+            self._kept.append((reference.api_host, found.settings, made))
+            return made
+
+    def release(self, client: Client) -> None:
+        """Close a client that nobody shares."""
+        with self._lock:
+            is_kept = any(known is client for _, _, known in self._kept)
+        if not is_kept:
+            client.close()
