@@ -37,7 +37,8 @@ _WHAT = {
 class Start:
     """A process to start: `words` with `executable` where the first of them is not it; `env` None inherits ours.
 
-    `outcome` is the file in which the embedded engine says how the program ended, None elsewhere.
+    `outcome` is the file in which the embedded engine says how the program ended, None elsewhere. `ending` are commands
+    for what outlives the process where it is ended before its time.
     """
 
     words: tuple[str, ...]
@@ -45,6 +46,7 @@ class Start:
     env: Mapping[str, str] | None = None
     folder: str | None = None
     outcome: Path | None = None
+    ending: tuple[tuple[str, ...], ...] = ()
 
 
 def host() -> Platform:
@@ -101,7 +103,7 @@ def wasm(
     facts = artifact.facts
     words = list(command.words)
     words[0], _, function = words[0].partition("#")  # runwasi's way to name another function than _start
-    _refuse_others(artifact.name, facts, function)
+    refuse_others(artifact.name, facts, function)
     folders = list(launch.folders)
     if root is not None and not any(folder.guest == "/" for folder in folders):
         folders.insert(0, Folder(str(root), "/", read_only=True))
@@ -122,7 +124,8 @@ def wasm(
     return _cli(program, words, env, folders, launch.memory, path, function, root)
 
 
-def _refuse_others(name: str, facts: WasmFacts, function: str) -> None:
+def refuse_others(name: str, facts: WasmFacts, function: str = "") -> None:
+    """Raises InputError (`http-component`, `not-a-command`) for what is not started as a command."""
     if facts.role == "http":
         raise InputError(
             f"{name} is an HTTP component: it answers requests, and is not started as a command",
