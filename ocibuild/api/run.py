@@ -90,13 +90,17 @@ def perform(place: str, launch: Launch, *, platform: str | None = None, session:
     launch = launch.distinct()
     current = (session or Session()).begin()
     called, found = _bare(place, launch, current) if is_program(place) else _packed(place, launch, platform, current)
+    wasm = isinstance(found.facts, WasmFacts)
+    if not wasm and (called.rootfs is not None or launch.net):
+        network = ", with this machine's network as it is" if launch.net else ""
+        current.observe(Event("note", text=f"{found.name} is a native program: it runs here in no sandbox{network}"))
     with unpack.private() as folder:
         path, root = folder / "program", None
         unpack.program(called.program, path)
         if called.rootfs is not None:
             root = folder / "root"
             unpack.rootfs(called.rootfs, root)
-        if isinstance(found.facts, WasmFacts):
+        if wasm:
             search = current.surroundings.environ.get("PATH", os.defpath)
             start = starting.wasm(found, called, launch, path, root, search)
         else:
@@ -140,8 +144,6 @@ def _packed(place: str, launch: Launch, platform: str | None, current: Session) 
     called = command.of_image(store, manifest, launch, current.surroundings.environ)
     with Look(called.program) as look:
         found = artifact.inspect_extent(look, allow_dynamic=True)
-    if found.kind == "elf":
-        current.observe(Event("note", text=f"{found.name} is a native program: it runs here in no sandbox"))
     return called, found
 
 
