@@ -67,10 +67,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="session")
 def part(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """`part("skopeo")` is the program's path; where it is missing the test fails in CI and is skipped elsewhere."""
+    """`part("skopeo")` is the program's path; where it is missing the test fails in CI and is skipped elsewhere.
+
+    `part("engines/ctr")` is one of `scripts/parts --engines`, which are not on PATH.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    engines = os.environ.get("OCIBUILD_ENGINES", str(cache / "ocibuild-parts" / "engines" / "bin"))
 
     def find(name: str) -> str:
-        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+        if name.startswith("engines/"):
+            found = shutil.which(name.removeprefix("engines/"), path=engines)
+        else:
+            found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
         if found:
             return found
         request.config.stash[MISSING][name] += 1
