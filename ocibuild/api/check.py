@@ -225,7 +225,7 @@ def _image(
             and chosen.cri
             and entry is None
             and has_rootfs(manifest)
-            and _NODE_OS != config.platform.os
+            and config.platform.os != _NODE_OS
         ):
             message = f"{chosen.name}: containerd unpacks no tar layer for {config.platform}, and the container is never created"
             yield Finding("layer-not-unpacked", "error", at, message, _FOR_NODES)
