@@ -17,7 +17,7 @@ from ocibuild.api.session import Session
 from ocibuild.errors import NotFoundError, UsageError
 from ocibuild.source import base, engine
 from ocibuild.source.base import Base
-from ocibuild.source.engine import Engine, Order
+from ocibuild.source.engine import Engine, Order, Staged
 from ocibuild.spec.platform import Platform
 from ocibuild.store.copy import copy
 from ocibuild.store.layout import LayoutStore
@@ -82,18 +82,18 @@ class Bases:
 
     def maker(
         self, asked: str | None, context: Path, ignored: str | None, contexts: Mapping[str, str]
-    ) -> Callable[[Order], Base] | None:
+    ) -> Callable[[Order], Staged] | None:
         """What has the engine that is asked for build a stage, None where there is none; see Engine for the rest.
 
         Raises UsageError (`engine-unknown`), ToolError (`tool-missing`). What it gives raises ToolError
-        (`stage-failed`), UsageError (`usage`) and as `image` does.
+        (`stage-failed`), UsageError (`usage`), Cancelled.
         """
         found = engine.find(asked, self.session.surroundings.environ)
         if found is None:
             return None
         name, program = found
 
-        def make(order: Order) -> Base:
+        def make(order: Order) -> Staged:
             builder = Engine(
                 name=name,
                 program=program,
@@ -102,12 +102,11 @@ class Bases:
                 contexts={key: told(text, name) for key, text in contexts.items()},
                 folder=self.folder,
                 environ=self.session.surroundings.environ,
+                user=self.session.surroundings.user,
                 cancel=self.session.cancel,
                 observe=self.session.observe,
             )
-            source = builder.build(order)
-            _, manifest = pick(source, source.resolve(""))
-            return base.read(source, manifest, self.folder, lasting=False)
+            return builder.build(order)
 
         return make
 

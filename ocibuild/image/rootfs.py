@@ -208,6 +208,12 @@ def read_layer(source: Source, descriptor: Descriptor, number: int = 0) -> Layer
     return LayerFacts(descriptor, stream.digest, stream.count, tuple(members), tuple(problems))
 
 
+def member(info: tarfile.TarInfo) -> Member | None:
+    """An entry of a tar that is no layer; None for one that leaves the root."""
+    path = _clean(info.name)
+    return None if path is None else _member(info, path, 0, 0)
+
+
 def _problems(member: Member, seen: dict[str, Kind]) -> list[Problem]:
     found = []
     if member.path in seen and not (member.kind == seen[member.path] == "dir"):

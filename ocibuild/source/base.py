@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Protocol, cast
 
 from ocibuild.content import codec
-from ocibuild.content.blob import BLOCK
+from ocibuild.content.blob import BLOCK, Content
 from ocibuild.content.tar import Entry
-from ocibuild.errors import ContentError, InputError
+from ocibuild.errors import ContentError, InputError, ToolError
+from ocibuild.image import rootfs
 from ocibuild.image.plan import Existing, Tar
 from ocibuild.image.rootfs import Member, RootFs
 from ocibuild.source.filetree import Rootfs
@@ -41,18 +43,19 @@ class Base:
 class Files(Rootfs):
     """The files of an image. What no layer of ours can hold is refused where it would be copied."""
 
-    def __init__(self, rootfs: RootFs, tars: Tars) -> None:
-        self._special = {path: m for path, m in rootfs.files.items() if m.kind in ("device", "fifo")}
-        self._place = rootfs.source.place
-        linked = _linked(rootfs)
+    def __init__(self, place: str, members: Iterable[tuple[Member, Content | None]]) -> None:
+        """`members` come with the content of those that are files; `place` is the image, for messages."""
         super().__init__()
-        for path, member in rootfs.files.items():
-            self._above(path)
-            entry = _entry(linked.get(path, member), member, tars)
+        self._place = place
+        self._special: dict[str, str] = {}
+        for member, content in members:
+            self._above(member.path)
+            entry = _entry(member, content)
             if entry is not None:
                 self.put(entry)
             else:
-                self.note(path)
+                self._special[member.path] = member.kind
+                self.note(member.path)
 
     def _above(self, path: str) -> None:
         """A layer need not say the folders that its files stand in."""
@@ -63,11 +66,31 @@ class Files(Rootfs):
         """See Tree. Raises InputError (`input-special`)."""
         if path in self._special:
             raise InputError(
-                f"/{path} of {self._place} is a {self._special[path].kind}, which is not copied",
+                f"/{path} of {self._place} is a {self._special[path]}, which is not copied",
                 code="input-special",
                 hint="leave it out with COPY --exclude",
             )
         return super().look(path)
+
+
+class _Opens(Protocol):
+    """Uncompressed tars by number."""
+
+    def open(self, number: int, offset: int) -> AbstractContextManager[BinaryIO]: ...
+
+
+@dataclass(frozen=True)
+class Flat:
+    """One tar in a file."""
+
+    path: Path
+
+    @contextmanager
+    def open(self, number: int, offset: int) -> Iterator[BinaryIO]:
+        """The tar from `offset` on; there is one, whatever its number."""
+        with self.path.open("rb") as stream:
+            stream.seek(offset)
+            yield stream
 
 
 class Tars:
@@ -108,7 +131,7 @@ class Tars:
 class Part:
     """`size` bytes of a layer's tar, from `start` on."""
 
-    tars: Tars
+    tars: _Opens
     number: int
     size: int
     start: int = 0
@@ -145,10 +168,10 @@ def read(source: Source, manifest: Manifest, folder: Path, *, lasting: bool) -> 
             hint="name an image with tar layers",
         )
     config = ImageConfig.parse(fetch(source, manifest.config))
-    rootfs = RootFs.read(source, manifest.layers)
+    root = RootFs.read(source, manifest.layers)
     tars = Tars(source, manifest.layers, folder)
     layers: list[Existing | Tar] = []
-    for number, layer in enumerate(rootfs.layers):
+    for number, layer in enumerate(root.layers):
         if lasting:
             descriptor = layer.descriptor
             descriptor = replace(descriptor, media_type=_OCI.get(descriptor.media_type, descriptor.media_type))
@@ -157,26 +180,53 @@ def read(source: Source, manifest: Manifest, folder: Path, *, lasting: bool) -> 
             )
         else:
             layers.append(Tar(Part(tars, number, layer.size)))
-    return Base(config, Files(rootfs, tars), tuple(layers))
+    return Base(config, Files(source.place, _linked(root, tars)), tuple(layers))
 
 
-def _linked(rootfs: RootFs) -> dict[str, Member]:
-    """The files that hard links stand for. One that a layer above took away lives on under the link's name."""
-    found = {}
-    for path, member in rootfs.files.items():
+def flat(tar: Path, place: str) -> Files:
+    """The files of a whole file system in one tar, of which no more than the headers are read.
+
+    Raises ToolError (`stage-failed`) for what is no tar.
+    """
+    whole, found = Flat(tar), dict[str, tuple[Member, Content | None]]()
+    try:
+        with tarfile.open(tar, "r:") as archive:
+            for info in archive:
+                member = rootfs.member(info)
+                if member is None or not member.path:
+                    continue
+                content: Content | None = Part(whole, 0, member.size, member.offset) if member.kind == "file" else None
+                if member.kind == "hardlink" and member.target in found:
+                    original, content = found[member.target]
+                    member = replace(original, path=member.path)
+                found[member.path] = member, content
+    except (tarfile.TarError, OSError) as error:
+        raise ToolError(f"{place} cannot be read: {error}", code="stage-failed") from error
+    return Files(place, found.values())
+
+
+def _linked(root: RootFs, tars: Tars) -> Iterator[tuple[Member, Content | None]]:
+    """Everything in an image, hard links as the files that they stand for.
+
+    A file that a layer above took away lives on under a link's name.
+    """
+    for member in root.files.values():
+        file: Member | None = member
         if member.kind == "hardlink":
-            here = (m for m in rootfs.layers[member.layer].members if m.path == member.target and m.kind == "file")
-            found[path] = next(here, None) or rootfs.files.get(member.target) or member
-    return found
+            here = (m for m in root.layers[member.layer].members if m.path == member.target and m.kind == "file")
+            file = next(here, None) or root.files.get(member.target)
+        if file is not None and file.kind == "file":
+            yield replace(file, path=member.path), Part(tars, file.layer, file.size, file.offset)
+        else:
+            yield member, None
 
 
-def _entry(file: Member, member: Member, tars: Tars) -> Entry | None:
-    """What stands at a member's path, with the content of `file`; None for what no layer of ours can hold."""
+def _entry(member: Member, content: Content | None) -> Entry | None:
+    """What stands at a member's path; None for what no layer of ours can hold."""
     if member.kind == "dir":
         return Entry(member.path, "dir", member.mode & 0o7777, uid=member.uid, gid=member.gid)
     if member.kind == "symlink":
         return Entry(member.path, "symlink", 0o777, target=member.target, uid=member.uid, gid=member.gid)
-    if file.kind != "file":
+    if member.kind != "file":
         return None
-    content = Part(tars, file.layer, file.size, file.offset)
-    return Entry(member.path, "file", file.mode & 0o7777, content, uid=file.uid, gid=file.gid)
+    return Entry(member.path, "file", member.mode & 0o7777, content, uid=member.uid, gid=member.gid)

@@ -18,6 +18,7 @@ from ocibuild.source.base import Base
 from ocibuild.source.configuring import Configuring, Line, Made
 from ocibuild.source.copying import Manner, Writing, copy
 from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, is_heredoc, parse, unsupported
+from ocibuild.source.engine import Staged
 from ocibuild.source.filetree import Rootfs, Tree, resolved
 from ocibuild.source.patterns import Patterns
 from ocibuild.source.stages import (
@@ -61,7 +62,7 @@ class _Build:
         self.notes: list[str] = []
         self.used: set[str] = set()
         self.globals: dict[str, str] = {}
-        self._made: dict[int, Made] = {}
+        self._made: dict[int, Made | Staged] = {}
         for line in stages.before:
             for name, value in self.declare(line, {**automatic(asked), **self.globals}, automatic(asked)):
                 if value is not None:
@@ -73,11 +74,17 @@ class _Build:
         return found
 
     def stage(self, stage: Stage) -> Made:
+        """All that a stage came to."""
+        made = self.made(stage)
+        return made if isinstance(made, Made) else _begun(made.whole, f"FROM {stage.called}", None)
+
+    def made(self, stage: Stage) -> Made | Staged:
+        """A stage, each made once, by us or by an engine."""
         if stage.index not in self._made:
             self._made[stage.index] = self._stage(stage)
         return self._made[stage.index]
 
-    def _stage(self, stage: Stage) -> Made:
+    def _stage(self, stage: Stage) -> Made | Staged:
         runs = next((one for one in stage.instructions if one.word == "RUN"), None)
         if runs is not None and stage is not self.last:
             return self._ordered(stage, runs.at)
@@ -86,13 +93,13 @@ class _Build:
         except _Runs as error:
             return self._ordered(stage, error.at)
 
-    def _ordered(self, stage: Stage, at: str) -> Made:
+    def _ordered(self, stage: Stage, at: str) -> Staged:
         """A stage as an engine builds it."""
         if self.asked.make is None:
             raise unbuilt(at, f"RUN in stage {stage.called} needs an engine", stage.called)
         told, names = order(self.stages, stage, at, self.asked)
         self.used.update(names)
-        return _begun(self.asked.make(told), f"FROM {stage.called}", None)
+        return self.asked.make(told)
 
     def base(self, stage: Stage) -> Made:
         start, words = stage.start, {**automatic(self.asked), **self.globals}
@@ -174,7 +181,8 @@ class _Build:
             return named
         if stage.name and self.place(stage.name) is not None:
             return self.image(stage.name, self.asked.platform, at, needed=False).files
-        return self.stage(stage).rootfs
+        made = self.made(stage)
+        return made.rootfs if isinstance(made, Made) else made.files
 
 
 class _Runs(Exception):

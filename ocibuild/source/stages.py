@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ocibuild.errors import InputError, UsageError
 from ocibuild.source.base import Base
 from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, split_words
-from ocibuild.source.engine import ENGINES, Order
+from ocibuild.source.engine import ENGINES, Order, Staged
 from ocibuild.source.expansion import expand
 from ocibuild.source.filetree import Tree
 from ocibuild.spec.platform import Platform
@@ -42,7 +42,7 @@ class Asked:
     platform: Platform | None = None
     images: Mapping[str, str] = field(default_factory=dict)
     image: Callable[[str, Platform | None, bool], Base] | None = None
-    make: Callable[[Order], Base] | None = None
+    make: Callable[[Order], Staged] | None = None
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,10 @@ from ocibuild.api.build import build
 from ocibuild.api.session import Session
 from ocibuild.content.flow import Event
 from ocibuild.errors import ToolError
-from tests.e2e.servers import Run
+from tests.e2e.servers import Part, Run
 
 pytestmark = pytest.mark.real
+ROOT = Path(__file__).parents[2]
 
 DOCKERFILE = """\
 FROM scratch AS one
@@ -260,3 +261,43 @@ def _soon(true: Callable[[], bool], seconds: float) -> bool:
     while not true() and time.monotonic() < end:
         time.sleep(0.1)
     return true()
+
+
+# -- the article's Dockerfiles, as they are
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("kind", ["wasm", "native"])
+def test_the_articles_dockerfiles_build_and_run_unmodified(
+    kind: str, part: Part, environ: dict[str, str], room: Path, tmp_path: Path
+) -> None:
+    for name in ("mmdebstrap", "buildah", "docker-registry", "wasmtime"):
+        part(name)
+    crate = ROOT / "samples" / "rust" / "hello-docker"
+    # A gigabyte is copied for each step by vfs, and by overlay not at all.
+    storage = Path(environ["CONTAINERS_STORAGE_CONF"])
+    storage.write_text(storage.read_text().replace("vfs", "overlay"))
+    cure = ["--entrypoint", "/native"] if kind == "native" else []
+    words = [
+        "build",
+        "--engine",
+        "buildah",
+        "-f",
+        f"{crate}/Dockerfile-{kind}",
+        *cure,
+        "-o",
+        f"oci:{tmp_path}/out",
+        str(crate),
+    ]
+    command = [f"{ROOT}/scripts/localbase", sys.executable, "-m", "ocibuild", *words]
+    built = subprocess.run(command, env=environ, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False)
+    assert built.returncode == 0, built.stderr[-3000:]
+    assert built.stdout.startswith(f"oci:{tmp_path}/out@sha256:")
+    assert "FROM rust:1.70-slim-bullseye" in built.stderr
+    where = "wasm.wasm" if kind == "wasm" else "native"
+    program = tmp_path / where
+    program.write_bytes(files(tmp_path / "out")[where][5])
+    program.chmod(0o755)
+    starter = [part("wasmtime"), "run"] if kind == "wasm" else []
+    said = subprocess.run([*starter, str(program), "a"], capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == "Hello, Docker!\nargument: a\n"
