@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from ocibuild.api.pull import pull
     from ocibuild.api.raw import blob, config, digest, manifest
     from ocibuild.api.removing import Removed, remove
+    from ocibuild.api.resolve import resolve
     from ocibuild.api.run import run
     from ocibuild.api.session import Session
     from ocibuild.api.tagging import Tagged, tag
@@ -115,6 +116,7 @@ __all__ = [
     "referrers",
     "remove",
     "repositories",
+    "resolve",
     "run",
     "tag",
     "tags",
@@ -163,6 +165,7 @@ _HOMES = {
     "referrers": "api.attaching",
     "remove": "api.removing",
     "repositories": "api.listing",
+    "resolve": "api.resolve",
     "run": "api.run",
     "tag": "api.tagging",
     "tags": "api.listing",
