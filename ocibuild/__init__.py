@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocibuild.api.extract import Extracted, extract
     from ocibuild.api.inspecting import inspect
     from ocibuild.api.joining import join
+    from ocibuild.api.kube import kube
     from ocibuild.api.listing import repositories, tags
     from ocibuild.api.login import LoggedIn, LoggedOut, login, logins, logout
     from ocibuild.api.pack import Packed, pack
@@ -106,6 +107,7 @@ __all__ = [
     "extract",
     "inspect",
     "join",
+    "kube",
     "login",
     "logins",
     "logout",
@@ -155,6 +157,7 @@ _HOMES = {
     "extract": "api.extract",
     "inspect": "api.inspecting",
     "join": "api.joining",
+    "kube": "api.kube",
     "login": "api.login",
     "logins": "api.login",
     "logout": "api.login",
