@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -102,12 +103,14 @@ def docker(part: Part, beside: Containerd, *, runtimes: Mapping[str, str] = {}) 
     plugins = folder / "client" / "cli-plugins"
     plugins.mkdir(parents=True)
     (plugins / "docker-buildx").symlink_to(part("engines/buildx"))
+    (plugins.parent / "config.json").write_text("{}")
     settings = {
         "bridge": "none",
         "containerd": str(beside.socket),
         "data-root": str(folder / "root"),
         "exec-root": str(folder / "exec"),
-        "features": {"containerd-snapshotter": True},
+        # The library of the Wasm shims does not know time namespaces yet, and refuses a container that wants one.
+        "features": {"containerd-snapshotter": True, "time-namespaces": False},
         "hosts": [f"unix://{folder}/docker.sock"],
         "ip6tables": False,
         "iptables": False,
@@ -130,6 +133,54 @@ def docker(part: Part, beside: Containerd, *, runtimes: Mapping[str, str] = {}) 
         if ids:
             daemon.docker("rm", "--force", *ids)
         stop(process)
+
+
+@dataclass(frozen=True)
+class Podman:
+    """podman with a store of its own. `environ` makes podman, and whoever calls it, use it."""
+
+    folder: Path
+    environ: Mapping[str, str]
+
+    def podman(self, *words: str | Path, seconds: float = _SECONDS) -> Said:
+        """Call podman."""
+        return call("podman", *words, environ=self.environ, seconds=seconds)
+
+    def plain_http(self, host: str) -> None:
+        """A registry without TLS."""
+        with (self.folder / "registries.conf").open("a") as out:
+            out.write(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
+
+
+@contextmanager
+def podman(part: Part, *, runtimes: Mapping[str, str] = {}) -> Iterator[Podman]:
+    """podman until the block ends. The first of `runtimes`, names and paths of OCI runtimes, is the default."""
+    part("podman")
+    with _folder() as folder:
+        (folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
+        )
+        # Where CAP_SYS_RESOURCE is missing, its own defaults are above what may be set; so is a cgroup of both kinds
+        # for Debian's crun.
+        lines = [
+            "[containers]",
+            'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]',
+            'netns = "none"',
+            "[engine]",
+        ]
+        lines += [f'runtime = "{name}"' for name in list(runtimes)[:1]]
+        lines += ["[engine.runtimes]", *(f'{name} = ["{path}"]' for name, path in runtimes.items())]
+        (folder / "containers.conf").write_text("\n".join(lines) + "\n")
+        environ = environment(folder, Path(part("podman")).parent)
+        environ |= {"CONTAINERS_STORAGE_CONF": str(folder / "storage.conf")}
+        environ |= {"CONTAINERS_CONF": str(folder / "containers.conf")}
+        environ |= {"CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf")}
+        (folder / "registries.conf").touch()
+        engine = Podman(folder, environ)
+        try:
+            yield engine
+        finally:
+            engine.podman("rm", "--force", "--all", seconds=30)
 
 
 def call(*words: str | Path, environ: Mapping[str, str], seconds: float = _SECONDS, cwd: Path | None = None) -> Said:
@@ -157,6 +208,12 @@ def call(*words: str | Path, environ: Mapping[str, str], seconds: float = _SECON
             stream.seek(0)
             texts.append(stream.read().decode(errors="replace"))
     return Said(status, texts[0], texts[1], time.monotonic() - started)
+
+
+def ocibuild(*words: str | Path, environ: Mapping[str, str], seconds: float = _SECONDS) -> Said:
+    """Call the command line in an engine's surroundings."""
+    found = {**environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return call(sys.executable, "-m", "ocibuild", *words, environ=found, seconds=seconds)
 
 
 def environment(home: Path, programs: Path) -> dict[str, str]:
