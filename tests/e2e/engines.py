@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,22 @@ from tests.e2e.servers import START_SECONDS, Part, Said, stop
 TIMED_OUT = -1
 """The status of a call that was ended because it did not end."""
 _SECONDS = 60.0
+
+
+PAUSE = "localhost/pause:1"
+"""The image that holds a Pod's namespaces open: our own, packed by ocibuild."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """How a Pod of one container went, as tests/e2e/cri says: `step` is done, or where it failed with `error`."""
+
+    runtime: str
+    step: str
+    log: str
+    error: str = ""
+    image: str = ""
+    status: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,26 @@ class Containerd:
     def ctr(self, *words: str | Path, seconds: float = _SECONDS) -> Said:
         """Call ctr, in the namespace `default` unless told otherwise."""
         return call("ctr", *words, environ=self.environ, seconds=seconds)
+
+    def pod(
+        self,
+        image: str,
+        *,
+        handler: str = "",
+        command: Sequence[str] = (),
+        args: Sequence[str] = (),
+        annotations: Mapping[str, str] = {},
+    ) -> Pod:
+        """Run a container in a Pod of its own to its end, through CRI; all of it is removed again."""
+        name = f"pod-{uuid.uuid4().hex[:12]}"  # cgroups are the machine's
+        words = ["--socket", str(self.socket), "--handler", handler, "--image", image, "--name", name]
+        words += [f"--annotation={key}={value}" for key, value in annotations.items()]
+        words += [f"--arg={argument}" for argument in args]
+        said = call("cri", *words, "--", *command, environ=self.environ, seconds=_SECONDS * 2)
+        assert said.status == 0, said
+        pod = Pod(**json.loads(said.out))
+        assert not said.err, f"{said.err}\n{pod}"
+        return pod
 
     def plain_http(self, host: str) -> None:
         """A registry without TLS."""
@@ -66,11 +103,13 @@ class Docker:
 
 
 @contextmanager
-def containerd(part: Part, *, sandbox: str = "", runtimes: Mapping[str, str] = {}) -> Iterator[Containerd]:
+def containerd(
+    part: Part, *, pods: bool = False, runtimes: Mapping[str, str] = {}, images: Sequence[str] = ()
+) -> Iterator[Containerd]:
     """A containerd until the block ends.
 
-    `sandbox` is the image that holds a Pod's namespaces open; `runtimes` are CRI's runtime handlers: a type
-    (`io.containerd.wasmtime.v1`), or the path of an OCI runtime, which is then given `run.oci.handler` of its Pod.
+    With `pods` it is ready for CRI: `runtimes` are the runtime handlers, a type (`io.containerd.wasmtime.v1`) or the
+    path of an OCI runtime, which is then given `run.oci.handler` of its Pod; `images` are lines of CRI's settings.
     """
     program = part("engines/containerd")
     programs = Path(program).parent
@@ -78,13 +117,20 @@ def containerd(part: Part, *, sandbox: str = "", runtimes: Mapping[str, str] = {
     part("engines/containerd-shim-runc-v2")
     with _folder() as folder:
         socket, config = folder / "containerd.sock", folder / "config.toml"
-        config.write_text(_config(folder, socket, sandbox, runtimes))
+        config.write_text(_config(folder, socket, runtimes, images))
         environ = environment(folder, programs) | {"CONTAINERD_ADDRESS": str(socket)}
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log, env=environ)
         engine = Containerd(folder, socket, folder / "certs.d", environ)
         try:
             _answers(process, folder / "log", lambda: engine.ctr("version", seconds=5))
+            if pods:
+                kubernetes = {**environ, "CONTAINERD_NAMESPACE": "k8s.io"}
+                part("engines/cri")
+                loaded = ocibuild(
+                    "pack", part("engines/pause"), "-t", PAUSE, "--load", "containerd", environ=kubernetes
+                )
+                assert loaded.status == 0, loaded.err
             yield engine
         finally:
             _empty(engine)
@@ -222,7 +268,7 @@ def environment(home: Path, programs: Path) -> dict[str, str]:
     return {"PATH": f"{programs}:{path}:/usr/sbin:/sbin", "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
 
 
-def _config(folder: Path, socket: Path, sandbox: str, runtimes: Mapping[str, str]) -> str:
+def _config(folder: Path, socket: Path, runtimes: Mapping[str, str], settings: Sequence[str]) -> str:
     images, runtime = '[plugins."io.containerd.cri.v1.images"', '[plugins."io.containerd.cri.v1.runtime"'
     lines = [
         "version = 3",
@@ -232,12 +278,12 @@ def _config(folder: Path, socket: Path, sandbox: str, runtimes: Mapping[str, str
         'disabled_plugins = ["io.containerd.nri.v1.nri"]',  # its socket has one place on a machine
         f'[grpc]\naddress = "{socket}"',
         f'[ttrpc]\naddress = "{socket}.ttrpc"',
+        "\n".join([f"{images}]", *settings]),
+        f'{images}.pinned_images]\nsandbox = "{PAUSE}"',
         f'{images}.registry]\nconfig_path = "{folder}/certs.d"',
         # A machine that may not lower the score of a process would start no Pod at all.
         f"{runtime}]\nrestrict_oom_score_adj = true",
     ]
-    if sandbox:
-        lines.append(f'{images}.pinned_images]\nsandbox = "{sandbox}"')
     for name, what in runtimes.items():
         table = f"{runtime}.containerd.runtimes.{name}"
         if "/" in what:

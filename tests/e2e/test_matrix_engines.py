@@ -8,7 +8,6 @@ pulls (CRI) or ocibuild does.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def park(part: Part, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Park]
     youki = part("engines/youki")
     part("engines/containerd-shim-wasmtime-v1")
     with (
-        engines.containerd(part, sandbox="localhost/pause:1", runtimes={"wasmtime": WASMTIME}) as containerd,
+        engines.containerd(part, pods=True, runtimes={"wasmtime": WASMTIME}) as containerd,
         engines.docker(part, containerd, runtimes={"youki": youki}) as docker,
         engines.podman(part, runtimes={"runc": part("engines/runc"), "youki": youki}) as podman,
         serving("docker-registry", part, folder / "registry") as registry,
@@ -78,10 +77,6 @@ def park(part: Part, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Park]
                 loaded = engines.ocibuild("pack", *words, "-t", reference, "--load", name, environ=environ)
                 if loaded.status:
                     park.kept[name, image.name] = loaded
-        pause = [part("engines/pause"), "-t", "localhost/pause:1", "--load", "containerd"]
-        kubernetes = {**containerd.environ, "CONTAINERD_NAMESPACE": "k8s.io"}
-        loaded = engines.ocibuild("pack", *pause, environ=kubernetes)
-        assert loaded.status == 0, loaded.err
         yield park
 
 
@@ -118,15 +113,9 @@ def _podman(*options: str) -> Callable[[Park, Image], Said]:
 
 def _cri(handler: str) -> Callable[[Park, Image], Said]:
     def run(park: Park, image: Image) -> Said:
-        name = f"t-{uuid.uuid4().hex[:12]}"
-        words = ["--socket", park.containerd.socket, "--handler", handler, "--image", park.reference(image)]
-        words += ["--name", name, *(f"--arg={argument}" for argument in ARGUMENTS)]
         command = [image.program] if image.name == "artifact" else []
-        said = call("cri", *words, "--", *command, environ=park.containerd.environ)
-        assert said.status == 0, said.err
-        answer = json.loads(said.out)
-        status = answer.get("status", 1)
-        return Said(status, answer["log"], answer.get("error", answer["log"]), said.seconds)
+        pod = park.containerd.pod(park.reference(image), handler=handler, command=command, args=ARGUMENTS)
+        return Said(1 if pod.status is None else pod.status, pod.log, pod.error or pod.log, 0)
 
     return run
 
