@@ -97,7 +97,7 @@ def build(
         if dry_run:
             outcome = rehearse(plan, references, session)
             return Packed(outcome.descriptor, outcome.references, plan, kept, dry=outcome.dry, notes=tuple(notes))
-        outcome = deliver(plan, references, place, push, load, session, out)
+        outcome = deliver(plan, references, place, push, load, session, out, folder.resolve().name)
         return Packed(outcome.descriptor, outcome.references, plan, kept, outcome.copied, notes=tuple(notes))
 
 

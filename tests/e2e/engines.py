@@ -17,9 +17,11 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,22 @@ from tests.e2e.servers import START_SECONDS, Part, Said, stop
 TIMED_OUT = -1
 """The status of a call that was ended because it did not end."""
 _SECONDS = 60.0
+
+
+PAUSE = "localhost/pause:1"
+"""The image that holds a Pod's namespaces open: our own, packed by ocibuild."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """How a Pod of one container went, as tests/e2e/cri says: `step` is done, or where it failed with `error`."""
+
+    runtime: str
+    step: str
+    log: str
+    error: str = ""
+    image: str = ""
+    status: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +61,26 @@ class Containerd:
     def ctr(self, *words: str | Path, seconds: float = _SECONDS) -> Said:
         """Call ctr, in the namespace `default` unless told otherwise."""
         return call("ctr", *words, environ=self.environ, seconds=seconds)
+
+    def pod(
+        self,
+        image: str,
+        *,
+        handler: str = "",
+        command: Sequence[str] = (),
+        args: Sequence[str] = (),
+        annotations: Mapping[str, str] = {},
+    ) -> Pod:
+        """Run a container in a Pod of its own to its end, through CRI; all of it is removed again."""
+        name = f"pod-{uuid.uuid4().hex[:12]}"  # cgroups are the machine's
+        words = ["--socket", str(self.socket), "--handler", handler, "--image", image, "--name", name]
+        words += [f"--annotation={key}={value}" for key, value in annotations.items()]
+        words += [f"--arg={argument}" for argument in args]
+        said = call("cri", *words, "--", *command, environ=self.environ, seconds=_SECONDS * 2)
+        assert said.status == 0, said
+        pod = Pod(**json.loads(said.out))
+        assert not said.err, f"{said.err}\n{pod}"
+        return pod
 
     def plain_http(self, host: str) -> None:
         """A registry without TLS."""
@@ -65,11 +103,13 @@ class Docker:
 
 
 @contextmanager
-def containerd(part: Part, *, sandbox: str = "", runtimes: Mapping[str, str] = {}) -> Iterator[Containerd]:
+def containerd(
+    part: Part, *, pods: bool = False, runtimes: Mapping[str, str] = {}, images: Sequence[str] = ()
+) -> Iterator[Containerd]:
     """A containerd until the block ends.
 
-    `sandbox` is the image that holds a Pod's namespaces open; `runtimes` are CRI's runtime handlers: a type
-    (`io.containerd.wasmtime.v1`), or the path of an OCI runtime, which is then given `run.oci.handler` of its Pod.
+    With `pods` it is ready for CRI: `runtimes` are the runtime handlers, a type (`io.containerd.wasmtime.v1`) or the
+    path of an OCI runtime, which is then given `run.oci.handler` of its Pod; `images` are lines of CRI's settings.
     """
     program = part("engines/containerd")
     programs = Path(program).parent
@@ -77,13 +117,20 @@ def containerd(part: Part, *, sandbox: str = "", runtimes: Mapping[str, str] = {
     part("engines/containerd-shim-runc-v2")
     with _folder() as folder:
         socket, config = folder / "containerd.sock", folder / "config.toml"
-        config.write_text(_config(folder, socket, sandbox, runtimes))
+        config.write_text(_config(folder, socket, runtimes, images))
         environ = environment(folder, programs) | {"CONTAINERD_ADDRESS": str(socket)}
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log, env=environ)
         engine = Containerd(folder, socket, folder / "certs.d", environ)
         try:
             _answers(process, folder / "log", lambda: engine.ctr("version", seconds=5))
+            if pods:
+                kubernetes = {**environ, "CONTAINERD_NAMESPACE": "k8s.io"}
+                part("engines/cri")
+                loaded = ocibuild(
+                    "pack", part("engines/pause"), "-t", PAUSE, "--load", "containerd", environ=kubernetes
+                )
+                assert loaded.status == 0, loaded.err
             yield engine
         finally:
             _empty(engine)
@@ -102,12 +149,14 @@ def docker(part: Part, beside: Containerd, *, runtimes: Mapping[str, str] = {}) 
     plugins = folder / "client" / "cli-plugins"
     plugins.mkdir(parents=True)
     (plugins / "docker-buildx").symlink_to(part("engines/buildx"))
+    (plugins.parent / "config.json").write_text("{}")
     settings = {
         "bridge": "none",
         "containerd": str(beside.socket),
         "data-root": str(folder / "root"),
         "exec-root": str(folder / "exec"),
-        "features": {"containerd-snapshotter": True},
+        # The library of the Wasm shims does not know time namespaces yet, and refuses a container that wants one.
+        "features": {"containerd-snapshotter": True, "time-namespaces": False},
         "hosts": [f"unix://{folder}/docker.sock"],
         "ip6tables": False,
         "iptables": False,
@@ -130,6 +179,54 @@ def docker(part: Part, beside: Containerd, *, runtimes: Mapping[str, str] = {}) 
         if ids:
             daemon.docker("rm", "--force", *ids)
         stop(process)
+
+
+@dataclass(frozen=True)
+class Podman:
+    """podman with a store of its own. `environ` makes podman, and whoever calls it, use it."""
+
+    folder: Path
+    environ: Mapping[str, str]
+
+    def podman(self, *words: str | Path, seconds: float = _SECONDS) -> Said:
+        """Call podman."""
+        return call("podman", *words, environ=self.environ, seconds=seconds)
+
+    def plain_http(self, host: str) -> None:
+        """A registry without TLS."""
+        with (self.folder / "registries.conf").open("a") as out:
+            out.write(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
+
+
+@contextmanager
+def podman(part: Part, *, runtimes: Mapping[str, str] = {}) -> Iterator[Podman]:
+    """podman until the block ends. The first of `runtimes`, names and paths of OCI runtimes, is the default."""
+    part("podman")
+    with _folder() as folder:
+        (folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
+        )
+        # Where CAP_SYS_RESOURCE is missing, its own defaults are above what may be set; so is a cgroup of both kinds
+        # for Debian's crun.
+        lines = [
+            "[containers]",
+            'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]',
+            'netns = "none"',
+            "[engine]",
+        ]
+        lines += [f'runtime = "{name}"' for name in list(runtimes)[:1]]
+        lines += ["[engine.runtimes]", *(f'{name} = ["{path}"]' for name, path in runtimes.items())]
+        (folder / "containers.conf").write_text("\n".join(lines) + "\n")
+        environ = environment(folder, Path(part("podman")).parent)
+        environ |= {"CONTAINERS_STORAGE_CONF": str(folder / "storage.conf")}
+        environ |= {"CONTAINERS_CONF": str(folder / "containers.conf")}
+        environ |= {"CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf")}
+        (folder / "registries.conf").touch()
+        engine = Podman(folder, environ)
+        try:
+            yield engine
+        finally:
+            engine.podman("rm", "--force", "--all", seconds=30)
 
 
 def call(*words: str | Path, environ: Mapping[str, str], seconds: float = _SECONDS, cwd: Path | None = None) -> Said:
@@ -159,13 +256,19 @@ def call(*words: str | Path, environ: Mapping[str, str], seconds: float = _SECON
     return Said(status, texts[0], texts[1], time.monotonic() - started)
 
 
+def ocibuild(*words: str | Path, environ: Mapping[str, str], seconds: float = _SECONDS) -> Said:
+    """Call the command line in an engine's surroundings."""
+    found = {**environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return call(sys.executable, "-m", "ocibuild", *words, environ=found, seconds=seconds)
+
+
 def environment(home: Path, programs: Path) -> dict[str, str]:
     """What an engine and its client see: the engines' programs first, and nothing of the user."""
     path = os.environ["PATH"]
     return {"PATH": f"{programs}:{path}:/usr/sbin:/sbin", "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home)}
 
 
-def _config(folder: Path, socket: Path, sandbox: str, runtimes: Mapping[str, str]) -> str:
+def _config(folder: Path, socket: Path, runtimes: Mapping[str, str], settings: Sequence[str]) -> str:
     images, runtime = '[plugins."io.containerd.cri.v1.images"', '[plugins."io.containerd.cri.v1.runtime"'
     lines = [
         "version = 3",
@@ -175,12 +278,12 @@ def _config(folder: Path, socket: Path, sandbox: str, runtimes: Mapping[str, str
         'disabled_plugins = ["io.containerd.nri.v1.nri"]',  # its socket has one place on a machine
         f'[grpc]\naddress = "{socket}"',
         f'[ttrpc]\naddress = "{socket}.ttrpc"',
+        "\n".join([f"{images}]", *settings]),
+        f'{images}.pinned_images]\nsandbox = "{PAUSE}"',
         f'{images}.registry]\nconfig_path = "{folder}/certs.d"',
         # A machine that may not lower the score of a process would start no Pod at all.
         f"{runtime}]\nrestrict_oom_score_adj = true",
     ]
-    if sandbox:
-        lines.append(f'{images}.pinned_images]\nsandbox = "{sandbox}"')
     for name, what in runtimes.items():
         table = f"{runtime}.containerd.runtimes.{name}"
         if "/" in what:
