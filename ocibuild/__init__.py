@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from ocibuild.api.extract import Extracted, extract
     from ocibuild.api.inspecting import inspect
     from ocibuild.api.joining import join
+    from ocibuild.api.kube import kube
     from ocibuild.api.listing import repositories, tags
     from ocibuild.api.login import LoggedIn, LoggedOut, login, logins, logout
     from ocibuild.api.pack import Packed, pack
     from ocibuild.api.pull import pull
     from ocibuild.api.raw import blob, config, digest, manifest
     from ocibuild.api.removing import Removed, remove
+    from ocibuild.api.resolve import resolve
     from ocibuild.api.run import run
     from ocibuild.api.session import Session
     from ocibuild.api.tagging import Tagged, tag
@@ -105,6 +107,7 @@ __all__ = [
     "extract",
     "inspect",
     "join",
+    "kube",
     "login",
     "logins",
     "logout",
@@ -115,6 +118,7 @@ __all__ = [
     "referrers",
     "remove",
     "repositories",
+    "resolve",
     "run",
     "tag",
     "tags",
@@ -153,6 +157,7 @@ _HOMES = {
     "extract": "api.extract",
     "inspect": "api.inspecting",
     "join": "api.joining",
+    "kube": "api.kube",
     "login": "api.login",
     "logins": "api.login",
     "logout": "api.login",
@@ -163,6 +168,7 @@ _HOMES = {
     "referrers": "api.attaching",
     "remove": "api.removing",
     "repositories": "api.listing",
+    "resolve": "api.resolve",
     "run": "api.run",
     "tag": "api.tagging",
     "tags": "api.listing",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.e2e import enginetable
 from tests.registry import faults
 from tests.registry.scripted import leaks
 
@@ -23,6 +24,7 @@ _WORKER_KEY = "missing_parts"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--engines-table", help="write the table of images and engines into this file")
     parser.addoption("--faults-table", help="write the table of faults, tests and results into this file")
 
 
@@ -49,11 +51,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[pytest.TestReport]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    cell = dict(report.user_properties).get("cell")
+    if cell and report.when == "call":
+        engine, image, status, out, err = cell
+        _cells[engine, image] = report.outcome == "passed"
+        _printed.append(f"{engine} | {image} | {' / '.join(out.splitlines() or err) or status}")
     if report.when == "call" or report.outcome != "passed":
         for number in dict(report.user_properties).get("faults", ()):
             _fault_results.setdefault(number, {}).setdefault(report.nodeid.partition("[")[0], set()).add(report.outcome)
 
 
+_cells: dict[tuple[str, str], bool] = {}
+_printed: list[str] = []
 _fault_results: dict[int, dict[str, set[str]]] = {}
 
 
@@ -63,14 +72,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         output[_WORKER_KEY] = dict(session.config.stash[MISSING])
     elif path := session.config.getoption("--faults-table"):
         Path(path).write_text(faults.table(_fault_results), encoding="utf-8")
+    elif path := session.config.getoption("--engines-table"):
+        Path(path).write_text(enginetable.page(_cells), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
 def part(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """`part("skopeo")` is the program's path; where it is missing the test fails in CI and is skipped elsewhere."""
+    """`part("skopeo")` is the program's path; where it is missing the test fails in CI and is skipped elsewhere.
+
+    `part("engines/ctr")` is one of `scripts/parts --engines`, which are not on PATH.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    engines = os.environ.get("OCIBUILD_ENGINES", str(cache / "ocibuild-parts" / "engines" / "bin"))
 
     def find(name: str) -> str:
-        found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
+        if name.startswith("engines/"):
+            found = shutil.which(name.removeprefix("engines/"), path=engines)
+        else:
+            found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/local/sbin")
         if found:
             return found
         request.config.stash[MISSING][name] += 1
@@ -89,6 +108,8 @@ def pytest_testnodedown(node: object, error: object) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for line in sorted(_printed):
+        terminalreporter.write_line(line)
     missing = config.stash[MISSING]
     if missing:
         named = ", ".join(f"{name} ({count} tests)" for name, count in sorted(missing.items()))

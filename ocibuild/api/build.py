@@ -1,27 +1,31 @@
-"""`build`: a Dockerfile becomes an image, with no daemon; only files are moved, nothing is run."""
+"""`build`: a Dockerfile becomes an image. Only files are moved here; what has to be run, an engine runs."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from ocibuild.api import places
+from ocibuild.api.bases import Bases, is_image
 from ocibuild.api.delivery import deliver, refuse_unnamed, rehearse
 from ocibuild.api.pack import Packed, with_said
+from ocibuild.api.places import Place
 from ocibuild.api.session import Session
 from ocibuild.binary.artifact import Artifact
 from ocibuild.binary.elf import ElfFacts
 from ocibuild.content import codec
 from ocibuild.errors import InputError, UsageError
-from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Plan, TarConfig
+from ocibuild.image.plan import Existing, Files, ImagePlan, IndexPlan, Plan, Tar, TarConfig
 from ocibuild.image.shapes.request import COMMENT
 from ocibuild.pack.options import Options
 from ocibuild.pack.plan import annotated, pair, parse_created, rfc3339, words_of
 from ocibuild.source import building, dockerfile
-from ocibuild.source.configuring import Made
+from ocibuild.source.configuring import Layer, Made
 from ocibuild.source.dockerfile import Dockerfile
 from ocibuild.source.filetree import Folder, resolved
 from ocibuild.source.patterns import Patterns
@@ -42,6 +46,7 @@ def build(
     target: str | None = None,
     build_args: Mapping[str, str] | Sequence[str] = (),
     build_contexts: Mapping[str, str] | Sequence[str] = (),
+    engine: str | None = None,
     platforms: Sequence[str] = (),
     tags: Sequence[str] = (),
     output: str | None = None,
@@ -55,9 +60,10 @@ def build(
 ) -> Packed:
     """Build the last stage of a Dockerfile, or `target`, from the files in `context`.
 
-    `file` is the Dockerfile, by default the one in the context. `build_contexts` (`NAME=DIR`) are the files of stages
-    that were built elsewhere, or of other folders; a stage with RUN needs one. Several `platforms` make an index; with
-    none, the programs in the image say the platform. Without `output`, `push` or `load` the image goes into the layout
+    `file` is the Dockerfile, by default the one in the context. `build_contexts` (`NAME=DIR`, or an image as in
+    `NAME=docker-image://REF`) are the files of stages that were built elsewhere, or of other folders. A stage with RUN
+    that none replaces is built by `engine`: buildah, podman or docker, `none`, or by default the first of them that is
+    installed. Several `platforms` make an index; with none, the programs in the image say the platform. Without `output`, `push` or `load` the image goes into the layout
     `NAME.oci` in the current folder, called like the context. Keyword arguments are fields of Options, of which a
     build takes those in `OPTIONS`. Raises what `pack` raises, and InputError for a Dockerfile that is wrong or asks for
     what cannot be done, with the line.
@@ -74,27 +80,46 @@ def build(
     place = None
     if output is not None or not (push or load):
         place = places.parse(output or f"{folder.resolve().name or 'image'}.oci", writing=True)
-    asked = Asked(
-        context=Folder(folder, _ignored(folder, path), Path(place.path) if place is not None and place.path else None),
-        contexts={name: _context(name, place) for name, place in _pairs(build_contexts, "build-context").items()},
-        arguments=_arguments(build_args, session),
-        target=target,
+    with ExitStack() as stack:
+        bases = Bases(session, stack)
+        asked = _asked(bases, folder, path, place, _pairs(build_contexts, "build-context"), engine)
+        asked = replace(asked, arguments=_arguments(build_args, session), target=target)
+        given = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(",")))
+        epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
+        images, found, notes = [], list[Artifact](), list[str]()
+        for platform in given or (None,):
+            made, artifacts, remarks = _built(read, replace(asked, platform=platform), chosen)
+            images.append(_image(made, chosen, epoch))
+            found += artifacts
+            notes += remarks
+        plan = _plan(images, chosen)
+        kept, notes = tuple(found), list(dict.fromkeys(notes))
+        if dry_run:
+            outcome = rehearse(plan, references, session)
+            return Packed(outcome.descriptor, outcome.references, plan, kept, dry=outcome.dry, notes=tuple(notes))
+        outcome = deliver(plan, references, place, push, load, session, out, folder.resolve().name)
+        return Packed(outcome.descriptor, outcome.references, plan, kept, outcome.copied, notes=tuple(notes))
+
+
+def _asked(
+    bases: Bases, folder: Path, file: Path, place: Place | None, contexts: Mapping[str, str], engine: str | None
+) -> Asked:
+    """What a build is asked, as far as its folders and images go."""
+    output = Path(place.path) if place is not None and place.path else None
+    ignored = _ignored(folder, file)
+    context = Folder(folder, _patterns(*ignored) if ignored else None, output)
+    folders = {name: _context(name, where) for name, where in contexts.items() if not is_image(where)}
+    text = ignored[1] if ignored else None
+    if context.hidden is not None:
+        hidden = re.sub(r"([*?[!#\\])", r"\\\1", context.hidden)
+        text = f"{text or ''}\n{hidden}\n"
+    return Asked(
+        context=context,
+        contexts=folders,
+        images={name: where for name, where in contexts.items() if is_image(where)},
+        image=bases.image,
+        make=bases.maker(engine, folder, text, contexts),
     )
-    given = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(",")))
-    epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
-    images, found, notes = [], list[Artifact](), list[str]()
-    for platform in given or (None,):
-        made, artifacts, remarks = _built(read, replace(asked, platform=platform), chosen)
-        images.append(_image(made, chosen, epoch))
-        found += artifacts
-        notes += remarks
-    plan = _plan(images, chosen)
-    kept, notes = tuple(found), list(dict.fromkeys(notes))
-    if dry_run:
-        outcome = rehearse(plan, references, session)
-        return Packed(outcome.descriptor, outcome.references, plan, kept, dry=outcome.dry, notes=tuple(notes))
-    outcome = deliver(plan, references, place, push, load, session, out)
-    return Packed(outcome.descriptor, outcome.references, plan, kept, outcome.copied, notes=tuple(notes))
 
 
 def _options(options: Options) -> Options:
@@ -113,27 +138,41 @@ def _read(path: Path) -> bytes:
         raise InputError(f"{path} cannot be read: {error.strerror}", code="dockerfile-missing", hint=hint) from error
 
 
-def _ignored(folder: Path, file: Path | None = None) -> Patterns:
-    """What is left out of a folder: by NAME.dockerignore beside the Dockerfile, or else by .dockerignore in the folder."""
+def _ignored(folder: Path, file: Path | None = None) -> tuple[Path, str] | None:
+    """What is left out of a folder, as a file and its text: NAME.dockerignore beside the Dockerfile, or else
+    .dockerignore in the folder.
+    """
     own = [file.with_name(f"{file.name}.dockerignore")] if file is not None else []
     for path in (*own, folder / ".dockerignore"):
         try:
-            return Patterns.read(path.read_bytes().decode())
+            return path, path.read_bytes().decode()
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be used: {error}", code="dockerignore-invalid") from error
-    return Patterns()
+            raise _unusable(path, error) from error
+    return None
+
+
+def _patterns(path: Path, text: str) -> Patterns:
+    try:
+        return Patterns.read(text)
+    except ValueError as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be used: {error}", code="dockerignore-invalid")
 
 
 def _context(name: str, place: str) -> Folder:
-    if "://" in place or place.startswith("oci-layout:") or not Path(place).is_dir():
+    if "://" in place or not Path(place).is_dir():
         raise InputError(
             f"--build-context {name}={place}: there is no such folder",
             code="context-missing",
-            hint="give a folder; images are not fetched here",
+            hint="give a folder, or an image: docker-image://REF, oci-layout://DIR",
         )
-    return Folder(place, _ignored(Path(place)))
+    ignored = _ignored(Path(place))
+    return Folder(place, _patterns(*ignored) if ignored else None)
 
 
 def _pairs(given: Mapping[str, str] | Sequence[str], flag: str) -> dict[str, str]:
@@ -199,18 +238,26 @@ def _image(made: Made, options: Options, epoch: int) -> ImagePlan:
     config = ImageConfig(
         platform=made.platform,
         process=made.process,
-        history=tuple(History(line.created_by, created, COMMENT, empty_layer=line.empty) for line in made.history),
+        history=tuple(
+            line.whole or History(line.created_by, created, COMMENT, empty_layer=line.empty) for line in made.history
+        ),
         created=created,
         author=made.author,
     )
     return ImagePlan(
         shape="image",
-        layers=tuple(Files(entries, compression, epoch) for entries in made.layers),
+        layers=tuple(_layer(layer, compression, epoch) for layer in made.layers),
         config=TarConfig(config),
         platform=made.platform,
         annotations=tuple(annotated(options, "manifest").items()),
         entry_annotations=tuple(annotated(options, "descriptor").items()),
     )
+
+
+def _layer(layer: Layer, compression: str, epoch: int) -> Files | Existing | Tar:
+    if isinstance(layer, tuple):
+        return Files(layer, compression, epoch)
+    return replace(layer, compression=compression) if isinstance(layer, Tar) else layer
 
 
 def _plan(images: list[ImagePlan], options: Options) -> Plan:

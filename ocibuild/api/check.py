@@ -29,16 +29,21 @@ from ocibuild.pack.presets import Preset, preset
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.store.base import Source, fetch
 from ocibuild.store.graph import node, walk
 
 Severity = Literal["error", "warning", "info"]
+_NODE_OS = "linux"
+_FOR_NODES = (
+    "pack the Wasm with --format wasm-layer under a tag of its own, or list it for the nodes with --also linux/amd64"
+)
 _LOOKED_INTO = 256 * 1024 * 1024
 _DEBUG_SHARE = 4
 _SHAPES: dict[str, frozenset[ShapeName]] = {
     "image": frozenset({"image", "compat"}),
-    "wasm-layer": frozenset({"wasm-layer", "artifact"}),  # runwasi's shims take both
+    "wasm-layer": frozenset({"wasm-layer", "artifact", "image", "compat"}),  # runwasi's shims take them all
     "compat": frozenset({"compat", "image", "solo"}),  # what counts is plugin.wasm, which is looked for
     "artifact": frozenset({"artifact"}),
     "wasm-to-oci": frozenset({"wasm-to-oci"}),
@@ -166,6 +171,25 @@ def _index(store: Source, index: Index, chosen: Preset | None) -> Iterator[Findi
         document = node(store, entry)
         if isinstance(document, Manifest):
             yield from _image(at, store, document, chosen, entry)
+    if chosen is not None and chosen.cri:
+        yield from _on_nodes(store, runnable, chosen)
+
+
+def _on_nodes(store: Source, runnable: list[Descriptor], chosen: Preset) -> Iterator[Finding]:
+    """What the nodes of a cluster make of an index: each takes the entry of its own platform, whatever the Pod says."""
+    layers: dict[bool, set[Digest]] = {True: set(), False: set()}
+    for entry in runnable:
+        document = node(store, entry)
+        if isinstance(document, Manifest) and entry.platform is not None:
+            layers[entry.platform.os == _NODE_OS].update(layer.digest for layer in document.layers)
+    if not any(entry.platform and entry.platform.os == _NODE_OS for entry in runnable):
+        message = (
+            f"{chosen.name}: nodes look for {_NODE_OS} entries, and there is none: no match for platform in manifest"
+        )
+        yield Finding("index-not-for-nodes", "error", "index", message, _FOR_NODES)
+    elif not layers[False] <= layers[True]:
+        message = f"{chosen.name}: nodes take the entry of their own platform, so the Wasm one is not run from this tag"
+        yield Finding("index-native-chosen", "warning", "index", message, _FOR_NODES)
 
 
 def _image(
@@ -184,9 +208,27 @@ def _image(
     if shape == "artifact" and len(manifest.layers) != 1:
         message = f"a Wasm artifact has {len(manifest.layers)} layers where exactly one is read"
         yield Finding("artifact-layers", "error", at, message, "ocibuild pack --format artifact")
+    if shape == "artifact" and chosen is not None and chosen.cri:
+        message = f"{chosen.name}: an artifact says not what to start, and a Pod without a command fails"
+        yield Finding(
+            "artifact-without-command",
+            "warning",
+            at,
+            message,
+            "set command in the Pod, or pack it with --format wasm-layer",
+        )
     if manifest.config.media_type in mediatype.IMAGE_CONFIGS and shape not in ("attestation", "other", "spin"):
         config = ImageConfig.parse(fetch(store, manifest.config))
         yield from _config(at, manifest, config, entry)
+        if (
+            chosen is not None
+            and chosen.cri
+            and entry is None
+            and has_rootfs(manifest)
+            and config.platform.os != _NODE_OS
+        ):
+            message = f"{chosen.name}: containerd unpacks no tar layer for {config.platform}, and the container is never created"
+            yield Finding("layer-not-unpacked", "error", at, message, _FOR_NODES)
         if has_rootfs(manifest):
             yield from _files(at, store, manifest, config, chosen)
             return

@@ -16,6 +16,7 @@ from ocibuild.content.flow import Flow
 from ocibuild.errors import UsageError
 from ocibuild.image.assemble import assemble
 from ocibuild.image.plan import Plan
+from ocibuild.pack import naming
 from ocibuild.spec import annotation
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
@@ -46,12 +47,14 @@ def deliver(
     load: str | None,
     session: Session,
     out: BinaryIO | None,
+    name: str = "image",
 ) -> Outcome:
     """Assemble the image where it is wanted: at `place`, in the registries of `references` with `push`, in an engine.
 
-    `out` is where a place called `-` leads. Raises UsageError, StoreError, RegistryError, NetworkError, ToolError, and
+    An engine is given an image that has no reference as `name`, tagged latest. `out` is where a place called `-` leads. Raises UsageError, StoreError, RegistryError, NetworkError, ToolError, and
     what reading the files raises.
     """
+    named = references or ([Reference.parse(naming.repository(name))] if load else [])
     with ExitStack() as stack:
         if place is not None and place.transport == "docker":
             raise UsageError(f"-o {place} is not a local place", code="usage", hint=f"to push there: -t {place} --push")
@@ -64,18 +67,30 @@ def deliver(
         flow = stack.enter_context(session.flow())
         with stage:
             root = assemble(made, stage, flow).with_platform(None)
-            _tag(stage, root, references, place)
+            _tag(stage, root, named, place)
         if place is not None and not direct:
             with places.target(place, out) as archive:
                 copy(stage, root, archive, flow=flow)
-                _tag(archive, root, references, place)
+                _tag(archive, root, named, place)
         copied = [_push(stage, root, reference, session, flow) for reference in references] if push else []
         if load:
             from ocibuild.api import engines
 
-            engines.load(load, stage)
+            engines.load(load, _alone(stage, root, named, stack, flow) if direct else stage)
     names = _names(root, references if push else [], place)
     return Outcome(root, names, tuple(copied))
+
+
+def _alone(
+    stage: LayoutStore, root: Descriptor, named: Sequence[Reference], stack: ExitStack, flow: Flow
+) -> LayoutStore:
+    """The image without what else its layout holds, which nobody asked an engine to take."""
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ocibuild-", ignore_cleanup_errors=True))
+    alone = LayoutStore(Path(folder) / "layout")
+    with alone:
+        copy(stage, root, alone, flow=flow)
+        _tag(alone, root, named, None)
+    return alone
 
 
 def rehearse(made: Plan, references: list[Reference], session: Session) -> Outcome:

@@ -79,7 +79,7 @@ def pack(
         place = places.parse(output or naming.layout_name(artifacts[0].name), writing=True)
     else:
         place = None
-    outcome = deliver(made, references, place, push, load, session, out)
+    outcome = deliver(made, references, place, push, load, session, out, artifacts[0].name)
     return Packed(outcome.descriptor, outcome.references, made, artifacts, outcome.copied)
 
 

@@ -25,6 +25,8 @@ _VERBS = {
     "diff": "Say in words what makes two images differ.",
     "extract": "Give the program back, byte for byte.",
     "run": "Run the program of an image, or a bare one.",
+    "kube": "Print a Pod that runs an image, and its RuntimeClass.",
+    "resolve": "Put pushed digests in place of ocibuild://PATH in YAML.",
     "formats": "List the shapes and who reads them.",
     "manifest": "Print an image's manifest as it is.",
     "config": "Print an image's config as it is.",

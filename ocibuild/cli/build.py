@@ -11,6 +11,7 @@ from ocibuild.api.build import OPTIONS, build
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
 from ocibuild.pack.options import Options
+from ocibuild.source.engine import ENGINES
 from ocibuild.spec.reference import Reference
 
 
@@ -23,8 +24,13 @@ from ocibuild.spec.reference import Reference
     "--build-context",
     "build_contexts",
     multiple=True,
-    metavar="NAME=DIR",
-    help="The files of a stage that was built elsewhere, or of another folder (repeatable).",
+    metavar="NAME=DIR|IMAGE",
+    help="The files of a stage that was built elsewhere, of another folder or of an image (repeatable).",
+)
+@click.option(
+    "--engine",
+    type=click.Choice([*ENGINES, "none"]),
+    help="Who builds stages with RUN.  [default: the first of these that is installed]",
 )
 @click.option(
     "--platform",
@@ -45,6 +51,7 @@ def build_command(
     target: str | None,
     build_args: tuple[str, ...],
     build_contexts: tuple[str, ...],
+    engine: str | None,
     platforms: tuple[str, ...],
     tags: tuple[str, ...],
     output: str | None,
@@ -56,10 +63,11 @@ def build_command(
     as_json: bool,
     **said: Any,
 ) -> None:
-    """Build the last stage of a Dockerfile from files, with no daemon and nothing run.
+    """Build the last stage of a Dockerfile from files, with no daemon.
 
-    COPY, ADD of local files, and everything that is said of the image work as in docker build. A stage with RUN is not
-    run: build it elsewhere, and say where its files are with --build-context STAGE=DIR.
+    COPY, ADD of local files, and everything that is said of the image work as in docker build. Stages with RUN are
+    built by buildah, podman or docker, whichever is here; or they are not: say where their files are with
+    --build-context STAGE=DIR. Images are read from their registries with no engine.
 
     \b
     ocibuild build .
@@ -75,6 +83,7 @@ def build_command(
             target=target,
             build_args=build_args,
             build_contexts=build_contexts,
+            engine=engine,
             platforms=platforms,
             tags=tags,
             output=output,

@@ -38,12 +38,28 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
 @click.option(
     "--dir", "dirs", multiple=True, metavar="HOST[::GUEST][:ro]", help="A folder that a Wasm program may see."
 )
+@click.option(
+    "--mount",
+    "mounts",
+    multiple=True,
+    metavar="SPEC",
+    help="The same in docker's words: type=bind,source=DIR,target=PATH[,readonly], or type=tmpfs,target=PATH.",
+)
+@click.option("--net", is_flag=True, help="Let it use this machine's network.")
 @click.option("--entrypoint", metavar="WORDS", help="Start this instead of the image's entrypoint and arguments.")
 @click.option("-w", "--workdir", metavar="PATH", help="Where it starts; Wasm programs are told in PWD.")
 @click.option(
     "--timeout", metavar="TIME", callback=_seconds, help="End it after this time, as in 10s, with status 124."
 )
 @click.option("--memory", metavar="SIZE", callback=size_of, help="How large a Wasm memory may grow, as in 64MiB.")
+@click.option("--engine", metavar="ENGINE", help="Run it in a container of docker, podman or containerd.")
+@click.option(
+    "--runtime", metavar="NAME", help="What starts it there, as wasmtime, youki or a path.  [default: what is found]"
+)
+@click.option(
+    "--engine-arg", "extra", multiple=True, metavar="WORD", help="One more word for the engine's run (repeatable)."
+)
+@click.option("--print", "printed", is_flag=True, help="Print the engine's command line, and do not run it.")
 @registry_options
 @click.option("--json", "as_json", is_flag=True, help="Say how it ended as one line of JSON, on stderr.")
 def run_command(
@@ -52,10 +68,16 @@ def run_command(
     platform: str | None,
     env: tuple[str, ...],
     dirs: tuple[str, ...],
+    mounts: tuple[str, ...],
+    net: bool,
     entrypoint: str | None,
     workdir: str | None,
     timeout: float | None,
     memory: int | None,
+    engine: str | None,
+    runtime: str | None,
+    extra: tuple[str, ...],
+    printed: bool,
     as_json: bool,
     quiet: bool,
     **reach: Any,
@@ -68,15 +90,27 @@ def run_command(
     launch = Launch(
         arguments=arguments,
         env=env,
-        folders=tuple(Folder.parse(text) for text in dirs),
+        folders=(*(Folder.parse(text) for text in dirs), *(Folder.mount(text) for text in mounts)),
         entrypoint=words_of(entrypoint, "entrypoint"),
         workdir=workdir,
+        net=net,
         timeout=timeout,
         memory=memory,
     )
+    if engine is None and (runtime or extra or printed):
+        raise click.UsageError("--runtime, --engine-arg and --print go with --engine")
     host = None if is_program(what) or is_missing(what) else host_of(what)
     with session(host, quiet=quiet, **reach) as current:
-        ended = perform(what, launch, platform=platform, session=current)
+        if engine is not None:
+            from ocibuild.api import contained
+
+            handover = contained.Handover(engine, runtime, extra)
+            if printed:
+                show.result(contained.line(what, launch, handover, platform=platform, session=current))
+                return
+            ended = contained.perform(what, launch, handover, platform=platform, session=current)
+        else:
+            ended = perform(what, launch, platform=platform, session=current)
     if as_json:
         document = {"status": ended.status, "reason": ended.reason, "text": show.plain(ended.text)}
         click.echo(json.dumps(document, ensure_ascii=False), err=True)

@@ -16,7 +16,7 @@ from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK, Blob, Content, File, changed
 from ocibuild.content.flow import Flow
 from ocibuild.errors import ContentError
-from ocibuild.image.plan import Files, ImagePlan, IndexPlan, Layer, Plan, Raw, Written
+from ocibuild.image.plan import Existing, Files, ImagePlan, IndexPlan, Layer, Plan, Raw, Tar, Written
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest
@@ -69,13 +69,16 @@ def _push(blob: Blob, target: Target, flow: Flow) -> Descriptor:
 
 def _layer(layer: Layer, target: Target, flow: Flow) -> Written:
     match layer:
-        case Files():
+        case Files() | Tar():
             return _files(layer, target, flow)
+        case Existing():
+            _push(Blob(layer.descriptor, layer.content), target, flow)
+            return Written(layer.descriptor, layer.diff_id)
         case Raw():
             return _raw(layer, target, flow)
 
 
-def _files(layer: Files, target: Target, flow: Flow) -> Written:
+def _files(layer: Files | Tar, target: Target, flow: Flow) -> Written:
     compressor = codec.parse(layer.compression)
     diff, blob, size = hashlib.sha256(), hashlib.sha256(), 0
     with _ingesting(target).sink() as sink:
@@ -88,10 +91,14 @@ def _files(layer: Files, target: Target, flow: Flow) -> Written:
     return Written(Descriptor(compressor.media_type, digest, size), Digest.from_hasher(diff))
 
 
-def encode(layer: Files, flow: Flow, diff: hashlib._Hash | None = None) -> Iterator[bytes]:
+def encode(layer: Files | Tar, flow: Flow, diff: hashlib._Hash | None = None) -> Iterator[bytes]:
     """The layer's blob, piece by piece, the same at each call; `diff` is fed the tar. Raises InputError, Cancelled."""
     compressor = codec.parse(layer.compression)
-    blocks = _blocks(_stream(layer), compressor.block(tar.size(layer.entries, layer.mtime)))
+    if isinstance(layer, Tar):
+        stream, total = _pieces(layer.content), layer.content.size or 0
+    else:
+        stream, total = _stream(layer), tar.size(layer.entries, layer.mtime)
+    blocks = _blocks(stream, compressor.block(total))
     for encoded in _encoded(blocks, compressor, diff or hashlib.sha256(), flow):
         flow.cancel.check()
         yield encoded

@@ -16,7 +16,7 @@ from ocibuild.content.flow import Flow
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import NotFoundError
 from ocibuild.image.assemble import assemble, encode
-from ocibuild.image.plan import Files, ImagePlan, Layer, Raw, Written
+from ocibuild.image.plan import Existing, Files, ImagePlan, Layer, Raw, Tar, Written
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.store.graph import node
@@ -55,12 +55,12 @@ class MadeStore:
         if descriptor.digest in self._kept.blobs or descriptor.digest not in self._layers:
             return self._kept.open(descriptor, offset)
         match self._layers[descriptor.digest]:
-            case Raw(content=content):
+            case Raw(content=content) | Existing(content=content):
                 return content.open(offset)
-            case Files() as layer:
+            case Files() | Tar() as layer:
                 return self._again(layer, descriptor, offset)
 
-    def _again(self, layer: Files, descriptor: Descriptor, offset: int) -> BinaryIO:
+    def _again(self, layer: Files | Tar, descriptor: Descriptor, offset: int) -> BinaryIO:
         stream = _Pieces(encode(layer, self._flow))
         if not offset:
             return cast(BinaryIO, VerifyReader(cast(BinaryIO, stream), descriptor, self.place))

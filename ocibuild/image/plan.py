@@ -41,7 +41,24 @@ class Raw:
     annotations: Pairs = ()
 
 
-Layer = Files | Raw
+@dataclass(frozen=True)
+class Tar:
+    """A tar that is there already, byte for byte, compressed as `compression` says."""
+
+    content: Content
+    compression: str = "gzip:1"
+
+
+@dataclass(frozen=True, eq=False)
+class Existing:
+    """A tar layer of another image, taken over as it stands; `diff_id` is the digest of what it unpacks to."""
+
+    content: Content
+    descriptor: Descriptor
+    diff_id: Digest
+
+
+Layer = Files | Raw | Tar | Existing
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ _LONG_HEADERS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tar
 class Member:
     """One entry of a layer. `path` has no leading slash; `head` is a file's first bytes, `digest` that of all of them.
 
-    `layer` and `position` say where it stands: the layer's number from the bottom, and the entry's in it.
+    `layer` and `position` say where it stands: the layer's number from the bottom, and the entry's in it; `offset` is
+    where its content begins in the uncompressed tar.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Member:
     target: str = ""
     head: bytes = b""
     digest: Digest | None = None
+    offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,12 @@ def read_layer(source: Source, descriptor: Descriptor, number: int = 0) -> Layer
     return LayerFacts(descriptor, stream.digest, stream.count, tuple(members), tuple(problems))
 
 
+def member(info: tarfile.TarInfo) -> Member | None:
+    """An entry of a tar that is no layer; None for one that leaves the root."""
+    path = _clean(info.name)
+    return None if path is None else _member(info, path, 0, 0)
+
+
 def _problems(member: Member, seen: dict[str, Kind]) -> list[Problem]:
     found = []
     if member.path in seen and not (member.kind == seen[member.path] == "dir"):
@@ -222,7 +230,19 @@ def _member(info: tarfile.TarInfo, path: str, layer: int, position: int) -> Memb
     if kind == "hardlink":
         target = _clean(target) or ""
     size = info.size if kind == "file" else 0
-    return Member(path, kind, info.mode, info.uid, info.gid, size, int(info.mtime), layer, position, target)
+    return Member(
+        path,
+        kind,
+        info.mode,
+        info.uid,
+        info.gid,
+        size,
+        int(info.mtime),
+        layer,
+        position,
+        target,
+        offset=info.offset_data,
+    )
 
 
 def _with_content(member: Member, stream: BinaryIO) -> Member:

@@ -49,3 +49,9 @@ def split_input(argument: str) -> tuple[str, Platform | None]:
 def layout_name(file_name: str) -> str:
     """The layout's default name: `hello.wasm` and `hello-linux-amd64` make `hello.oci`."""
     return program_name(file_name).removesuffix(".wasm") + ".oci"
+
+
+def repository(file_name: str) -> str:
+    """What an image is called where nobody named it: `Hello World.wasm` makes `hello-world`."""
+    stem = program_name(file_name).removesuffix(".wasm").lower()
+    return re.sub(r"[^a-z0-9]+", "-", stem).strip("-") or "image"

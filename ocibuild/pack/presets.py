@@ -18,7 +18,10 @@ Refusal = Callable[[Artifact], str | None]
 
 @dataclass(frozen=True)
 class Preset:
-    """`refuse` gives the reason why an artifact cannot work there, or None."""
+    """`refuse` gives the reason why an artifact cannot work there, or None.
+
+    With `cri` it is containerd's CRI that pulls: it takes the entry of the node's own platform, and unpacks no other's.
+    """
 
     name: str
     shape: str
@@ -26,6 +29,7 @@ class Preset:
     refuse: Refusal
     platform: Platform = WASI
     natives: bool = False
+    cri: bool = False
 
 
 def _wasm(artifact: Artifact) -> WasmFacts | None:
@@ -62,7 +66,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset("docker", "image", "needs the containerd image store and a Wasm runtime", _anything, natives=True),
         Preset("containerd", "image", "ctr run --platform wasi/wasm --runtime io.containerd.wasmtime.v1", _anything, natives=True),
-        Preset("kubernetes", "wasm-layer", "containerd's CRI never unpacks a wasi/wasm tar layer", _anything, natives=True),
+        Preset("kubernetes", "wasm-layer", "containerd's CRI never unpacks a wasi/wasm tar layer", _anything, natives=True, cri=True),
         Preset("runwasi", "wasm-layer", "the shim takes the layer as it is", _anything, natives=True),
         Preset("podman", "image", "wasi/wasm selects crun-wasm", _modules_only, natives=True),
         Preset("cri-o", "image", "with crun, and the Pod annotation run.oci.handler: wasm", _modules_only, natives=True),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +18,7 @@ from ocibuild.run.engine import Start
 TIMED_OUT = 124
 """What `timeout` of coreutils ends with."""
 _GRACE = 2.0
+_TIDYING = 30.0
 
 
 @dataclass(frozen=True)
@@ -26,29 +31,72 @@ class Outcome:
 
 
 def run(start: Start, timeout: float | None, cancel: Cancel) -> Outcome:
-    """Start it and wait for its end. Whatever happens here, the process does not outlive this call.
+    """Start it and wait for its end. Whatever happens here, neither it nor what it started for us outlives this call.
 
     Raises InputError (`not-startable`), ToolError (`engine-failed`), Cancelled.
     """
+    process: subprocess.Popen[bytes] | None = None
+    pending: list[int] = []
+    ended = False
     try:
-        process = subprocess.Popen(start.words, executable=start.executable, env=start.env, cwd=start.folder)
+        # Ctrl-C within Popen would leave a process that nobody knows.
+        with _deferred(pending):
+            process = _started(start)
+        for number in pending:
+            signal.raise_signal(number)
+        with cancel.closing(process.kill):
+            code = process.wait(timeout)
+        cancel.check()
+        ended = code >= 0
+    except subprocess.TimeoutExpired:
+        return Outcome(TIMED_OUT, "timeout", f"it was ended after {timeout:g} seconds")
+    finally:
+        if not ended and process is not None:
+            _end(process)
+            for command in start.ending:
+                silently(command)
+    return _outcome(start, code)
+
+
+def _started(start: Start) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(start.words, executable=start.executable, env=start.env, cwd=start.folder)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{start.words[0]} cannot be started: {getattr(error, 'strerror', None) or error}",
             code="not-startable",
             hint="a dynamic program needs its loader here; TMPDIR must be on a disk that programs may be started from",
         ) from error
+
+
+@contextmanager
+def _deferred(pending: list[int]) -> Iterator[None]:
+    """While inside, signals that somebody here listens to are only noted; other threads than the main one hear none."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+        # What is ignored stays so: the program inherits that.
+        before = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
     try:
-        with cancel.closing(process.kill):
-            code = process.wait(timeout)
-    except subprocess.TimeoutExpired:
-        _end(process)
-        return Outcome(TIMED_OUT, "timeout", f"it was ended after {timeout:g} seconds")
-    except BaseException:
-        _end(process)
-        raise
-    cancel.check()
-    return _outcome(start, code)
+        for number in before:
+            signal.signal(number, lambda number, frame: pending.append(number))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def silently(command: tuple[str, ...]) -> None:
+    """Run another program, told nothing and heard by nobody, to its end or for half a minute.
+
+    Ctrl-C does not reach it: what it tidies up would stay otherwise.
+    """
+    nothing = subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+        process.wait(_TIDYING)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import platform
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocibuild.binary.artifact import Artifact
@@ -25,7 +26,8 @@ from ocibuild.spec.platform import Platform
 
 _EMBEDDED_SINCE = 50
 """The first version of PyPI's wasmtime that this was tried with; components of WASI 0.2 run in it."""
-_CURES = "pip install 'ocibuild[run]', or put a wasmtime program on PATH (https://wasmtime.dev)"
+_PROGRAM = "put a wasmtime program on PATH (https://wasmtime.dev)"
+_CURES = f"pip install 'ocibuild[run]', or {_PROGRAM}"
 _WHAT = {
     "reactor": "a reactor: others call into it, and nothing starts it",
     "proxy-wasm": "a plugin for proxies: Envoy or Istio starts it",
@@ -37,7 +39,8 @@ _WHAT = {
 class Start:
     """A process to start: `words` with `executable` where the first of them is not it; `env` None inherits ours.
 
-    `outcome` is the file in which the embedded engine says how the program ended, None elsewhere.
+    `outcome` is the file in which the embedded engine says how the program ended, None elsewhere. `ending` are commands
+    for what outlives the process where it is ended before its time.
     """
 
     words: tuple[str, ...]
@@ -45,6 +48,7 @@ class Start:
     env: Mapping[str, str] | None = None
     folder: str | None = None
     outcome: Path | None = None
+    ending: tuple[tuple[str, ...], ...] = ()
 
 
 def host() -> Platform:
@@ -66,7 +70,7 @@ def native(artifact: Artifact, command: Command, launch: Launch, path: Path, roo
             hint="choose another entry with --platform, build it as Wasm, or give the image to an engine with emulation",
         )
     if launch.folders or launch.memory is not None:
-        flag = "--dir" if launch.folders else "--memory"
+        flag = "--dir or --mount" if launch.folders else "--memory"
         raise UsageError(
             f"{flag} is for Wasm programs, and {artifact.name} is a native one: it runs in no sandbox",
             code="sandbox-wasm-only",
@@ -101,28 +105,58 @@ def wasm(
     facts = artifact.facts
     words = list(command.words)
     words[0], _, function = words[0].partition("#")  # runwasi's way to name another function than _start
-    _refuse_others(artifact.name, facts, function)
-    folders = list(launch.folders)
+    refuse_others(artifact.name, facts, function)
+    if launch.net and facts.kind == "module":
+        raise InputError(
+            f"{artifact.name} is a module of WASI {facts.wasi}, which has no calls to open a connection",
+            code="net-unsupported",
+            hint="build it as a component of WASI 0.2 (Rust: --target wasm32-wasip2), or leave --net out",
+        )
+    folders = [_present(folder, path.parent) for folder in launch.folders]
     if root is not None and not any(folder.guest == "/" for folder in folders):
         folders.insert(0, Folder(str(root), "/", read_only=True))
     env = dict(command.env)
     if command.workdir not in ("", "/"):
         # WASI has no working directory; PWD is what Go's programs take for one.
         env.setdefault("PWD", command.workdir)
-    # 0.3 is not in the embedded engine's C interface yet.
-    if _embedded() and not (facts.kind == "component" and facts.wasi.startswith("0.3")):
-        return _guest(facts, words, env, folders, launch.memory, path, function)
+    # 0.3 is not in the embedded engine's C interface yet, nor is the switch for sockets: it inherits a network without TCP.
+    beyond = launch.net or (facts.kind == "component" and facts.wasi.startswith("0.3"))
+    if _embedded() and not beyond:
+        return _guest(facts, words, env, folders, launch, path, function)
     program = shutil.which("wasmtime", path=search)
     if program is None:
         raise ToolError(
-            f"nothing here runs {artifact.name}, a Wasm {facts.kind} of WASI {facts.wasi}",
+            f"nothing here runs {artifact.name}, a Wasm {facts.kind} of WASI {facts.wasi}{' with --net' * launch.net}",
             code="engine-missing",
-            hint=_CURES,
+            hint=_CURES
+            if not beyond
+            else f"{_PROGRAM}: the embedded one {'opens no sockets' if launch.net else 'has no 0.3'}",
         )
-    return _cli(program, words, env, folders, launch.memory, path, function, root)
+    return _cli(program, facts, words, env, folders, launch, path, function, root)
 
 
-def _refuse_others(name: str, facts: WasmFacts, function: str) -> None:
+def _present(folder: Folder, private: Path) -> Folder:
+    """The folder; one of the program's own is made. Raises UsageError (`mount-invalid`) for a file."""
+    if not folder.host:
+        own = private / "tmpfs" / folder.guest.strip("/")
+        own.mkdir(parents=True)
+        return replace(folder, host=str(own))
+    if not os.path.isdir(folder.host):
+        raise UsageError(
+            f"{folder.host} is a file, and WASI shows folders only",
+            code="mount-invalid",
+            hint=f"mount the folder it is in: --mount type=bind,source={os.path.dirname(folder.host) or '.'},target=…",
+        )
+    return folder
+
+
+def _asks(facts: WasmFacts) -> bool:
+    """True where it imports a way to send HTTP requests."""
+    return any(entry.name.startswith("wasi:http/") for entry in facts.imports)
+
+
+def refuse_others(name: str, facts: WasmFacts, function: str = "") -> None:
+    """Raises InputError (`http-component`, `not-a-command`) for what is not started as a command."""
     if facts.role == "http":
         raise InputError(
             f"{name} is an HTTP component: it answers requests, and is not started as a command",
@@ -156,7 +190,7 @@ def _guest(
     words: list[str],
     env: dict[str, str],
     folders: list[Folder],
-    memory: int | None,
+    launch: Launch,
     path: Path,
     function: str,
 ) -> Start:
@@ -170,7 +204,8 @@ def _guest(
         "words": words,
         "env": list(env.items()),
         "folders": [[folder.host, folder.guest, folder.read_only] for folder in folders],
-        "memory": memory,
+        "memory": launch.memory,
+        "asks": _asks(facts),
         "outcome": str(outcome),
     }
     job.write_text(json.dumps(document), encoding="utf-8")
@@ -180,10 +215,11 @@ def _guest(
 
 def _cli(
     program: str,
+    facts: WasmFacts,
     words: list[str],
     env: dict[str, str],
     folders: list[Folder],
-    memory: int | None,
+    launch: Launch,
     path: Path,
     function: str,
     root: Path | None,
@@ -199,8 +235,12 @@ def _cli(
             )
         line.append(f"--dir={folder.host}::{folder.guest}")
     line += [f"--env={key}={value}" for key, value in env.items()]
-    if memory is not None:
-        line += ["-W", f"max-memory-size={memory}"]
+    if launch.memory is not None:
+        line += ["-W", f"max-memory-size={launch.memory}"]
+    if launch.net:
+        line += ["-S", "inherit-network,allow-ip-name-lookup,tcp,udp,http"]
+    elif _asks(facts):
+        line += ["-W", "unknown-imports-trap"]
     if function:
         line += ["--invoke", function]
     return Start((*line, str(path), *words[1:]))

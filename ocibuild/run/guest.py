@@ -94,9 +94,11 @@ def _component(job: dict[str, Any]) -> Any:
     store = _store(job)
     linker = component.Linker(store.engine)
     linker.add_wasip2()
-    linker.add_wasi_http()
-    store.set_wasi_http()
-    instance = linker.instantiate(store, component.Component.from_file(store.engine, job["program"]))
+    program = component.Component.from_file(store.engine, job["program"])
+    if job["asks"]:
+        # Many name wasi:http because their language's runtime can do it: they may start, and not ask.
+        linker.define_unknown_imports_as_traps(program)
+    instance = linker.instantiate(store, program)
     inside = instance.get_export_index(store, job["start"])
     index = instance.get_export_index(store, "run", inside)
     run = instance.get_func(store, index) if index is not None else None

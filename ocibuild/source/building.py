@@ -12,11 +12,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ocibuild.content.tar import Entry
-from ocibuild.errors import InputError, OcibuildError
+from ocibuild.errors import InputError, NetworkError, NotFoundError, OcibuildError, RegistryError, UsageError
 from ocibuild.source.accounts import owner
+from ocibuild.source.base import Base
 from ocibuild.source.configuring import Configuring, Line, Made
 from ocibuild.source.copying import Manner, Writing, copy
 from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, is_heredoc, parse, unsupported
+from ocibuild.source.engine import Staged
 from ocibuild.source.filetree import Rootfs, Tree, resolved
 from ocibuild.source.patterns import Patterns
 from ocibuild.source.stages import (
@@ -26,6 +28,7 @@ from ocibuild.source.stages import (
     automatic,
     declared,
     expanded,
+    order,
     refuse_unknown_platform,
     unbuilt,
 )  # fmt: skip
@@ -43,7 +46,7 @@ def build(dockerfile: Dockerfile, asked: Asked) -> tuple[Made, tuple[str, ...]]:
     each with the line.
     """
     building = _Build(Stages.of(dockerfile), asked)
-    made = building.stage(building.stages.target(asked.target))
+    made = building.stage(building.last)
     unused = sorted(set(asked.arguments) - building.used)
     if unused:
         building.notes.append(f"no ARG takes --build-arg {', '.join(unused)}")
@@ -55,10 +58,11 @@ class _Build:
 
     def __init__(self, stages: Stages, asked: Asked) -> None:
         self.stages, self.asked = stages, asked
+        self.last = stages.target(asked.target)
         self.notes: list[str] = []
         self.used: set[str] = set()
         self.globals: dict[str, str] = {}
-        self._made: dict[int, Made] = {}
+        self._made: dict[int, Made | Staged] = {}
         for line in stages.before:
             for name, value in self.declare(line, {**automatic(asked), **self.globals}, automatic(asked)):
                 if value is not None:
@@ -70,9 +74,32 @@ class _Build:
         return found
 
     def stage(self, stage: Stage) -> Made:
+        """All that a stage came to."""
+        made = self.made(stage)
+        return made if isinstance(made, Made) else _begun(made.whole, f"FROM {stage.called}", None)
+
+    def made(self, stage: Stage) -> Made | Staged:
+        """A stage, each made once, by us or by an engine."""
         if stage.index not in self._made:
-            self._made[stage.index] = _Stage(self, stage).run()
+            self._made[stage.index] = self._stage(stage)
         return self._made[stage.index]
+
+    def _stage(self, stage: Stage) -> Made | Staged:
+        runs = next((one for one in stage.instructions if one.word == "RUN"), None)
+        if runs is not None and stage is not self.last:
+            return self._ordered(stage, runs.at)
+        try:
+            return _Stage(self, stage).run()
+        except _Runs as error:
+            return self._ordered(stage, error.at)
+
+    def _ordered(self, stage: Stage, at: str) -> Staged:
+        """A stage as an engine builds it."""
+        if self.asked.make is None:
+            raise unbuilt(at, f"RUN in stage {stage.called} needs an engine", stage.called)
+        told, names = order(self.stages, stage, at, self.asked)
+        self.used.update(names)
+        return self.asked.make(told)
 
     def base(self, stage: Stage) -> Made:
         start, words = stage.start, {**automatic(self.asked), **self.globals}
@@ -91,17 +118,36 @@ class _Build:
         if name == "scratch":
             return fresh
         earlier = self.stages.before_stage(name, stage.index) if not name.isdigit() else None
-        if earlier is not None:
+        if earlier is not None and self.place(name) is None:
             made = self.stage(earlier)
-            return replace(made, rootfs=Rootfs(made.rootfs.files.values()), platform=platform or made.platform)
-        # The stage's own name replaces the stage where another copies from it; at the end only its base can be replaced.
-        last = stage is self.stages.target(self.asked.target)
-        called = name if last else stage.called
-        raise unbuilt(start.at, f"FROM {name} is an image, and only an engine could build on it", called)
+            return replace(made, rootfs=made.rootfs.copy(), platform=platform or made.platform)
+        try:
+            found = self.image(name, platform or self.asked.platform, start.at, needed=stage is self.last)
+        except (NotFoundError, RegistryError, NetworkError) as error:
+            if self.asked.make is None or stage is self.last:
+                raise
+            raise _Runs(start.at) from error  # an engine may have it under that name all the same
+        known = platform or (found.config.platform if self.asked.platform is None else None)
+        return _begun(found, f"FROM {name}", known)
+
+    def image(self, name: str, platform: Platform | None, at: str, *, needed: bool) -> Base:
+        """A named image, or the one that is called so. Where it is not `needed` for the platform, any will do."""
+        place = self.place(name) or f"docker://{name}"
+        if self.asked.image is None:
+            raise invalid(at, f"{name} is an image, and images are not read here")
+        try:
+            return self.asked.image(place, platform, not needed)
+        except OcibuildError as error:
+            raise type(error)(f"{at}: {error.message}", code=error.code, hint=error.hint) from error
 
     def context(self, name: str) -> Tree | None:
         contexts = {key.lower(): tree for key, tree in self.asked.contexts.items()}
         return contexts.get(name.lower()) or contexts.get(f"{name.lower()}:latest")
+
+    def place(self, name: str) -> str | None:
+        """The image that was given for a name."""
+        images = {key.lower(): place for key, place in self.asked.images.items()}
+        return images.get(name.lower()) or images.get(f"{name.lower()}:latest")
 
     def tree(self, name: str, stage: Stage, at: str) -> Tree:
         """Where COPY --from takes its files."""
@@ -109,17 +155,52 @@ class _Build:
         if tree is not None:
             return tree
         earlier = self.stages.before_stage(name, stage.index)
-        if earlier is not None:
-            return self.tree_of(earlier)
-        raise InputError(
-            f"{at}: {name} is neither a stage before this one nor a build context",
-            code="stage-unknown",
-            hint=f"images are not fetched here: hand its files over with --build-context {name}=DIR",
-        )
+        if earlier is not None and self.place(name) is None:
+            return self.tree_of(earlier, at)
+        if name.isdigit():
+            raise InputError(
+                f"{at}: there is no stage {name} before this one",
+                code="stage-unknown",
+                hint=f"mend the number, or hand its files over with --build-context {name}=DIR",
+            )
+        try:
+            return self.image(name, self.asked.platform, at, needed=False).files
+        except (NotFoundError, RegistryError, NetworkError, UsageError) as error:
+            if not re.fullmatch(r"[A-Za-z0-9_-]+", name) or self.place(name) is not None:
+                raise
+            said = error.message.removeprefix(f"{at}: ")
+            raise InputError(
+                f"{at}: {name} is neither a stage before this one nor a build context, nor an image: {said}",
+                code="stage-unknown",
+                hint=f"mend the name, or hand its files over with --build-context {name}=DIR",
+            ) from error
 
-    def tree_of(self, stage: Stage) -> Tree:
+    def tree_of(self, stage: Stage, at: str) -> Tree:
         named = self.context(stage.name) if stage.name else None
-        return named if named is not None else self.stage(stage).rootfs
+        if named is not None:
+            return named
+        if stage.name and self.place(stage.name) is not None:
+            return self.image(stage.name, self.asked.platform, at, needed=False).files
+        made = self.made(stage)
+        return made.rootfs if isinstance(made, Made) else made.files
+
+
+class _Runs(Exception):
+    """A stage that was begun needs an engine after all: an ONBUILD of its base runs something, or nobody else has it."""
+
+    def __init__(self, at: str) -> None:
+        super().__init__(at)
+        self.at = at
+
+
+def _begun(base: Base, line: str, platform: Platform | None) -> Made:
+    """A stage that begins with an image: its config, history and layers come along."""
+    config = base.config
+    history = tuple(Line(one.created_by, one.empty_layer, one) for one in config.history)
+    if sum(not one.empty for one in history) != len(base.layers):
+        history = tuple(Line(line, empty=False) for _ in base.layers)
+    process = config.process
+    return Made(process, base.files.copy(), base.layers, history, config.author, platform, process.shell)
 
 
 class _Stage(Configuring):
@@ -164,13 +245,13 @@ class _Stage(Configuring):
         self.said("ARG " + " ".join(name if value is None else f"{name}={value}" for name, value in found))
 
     def refuse_run(self, instruction: Instruction) -> None:
-        if self.stage is self.build.stages.target(self.build.asked.target):
+        if self.stage is self.build.last:
             raise unsupported(
                 instruction.at,
                 "RUN in the stage that becomes the image would need an engine",
                 "let an earlier stage RUN it, and COPY --from=STAGE what came of it",
             )
-        raise unbuilt(instruction.at, f"RUN in stage {self.stage.called} needs an engine", self.stage.called)
+        raise _Runs(instruction.at)
 
     # -- files
 

@@ -11,32 +11,40 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ocibuild.content.tar import Entry
+from ocibuild.image.plan import Existing, Tar
 from ocibuild.source import health
 from ocibuild.source.dockerfile import Instruction, invalid, split_words, unsupported
 from ocibuild.source.filetree import Rootfs, resolved
 from ocibuild.source.stages import expanded
-from ocibuild.spec.config import Process
+from ocibuild.spec.config import History, Process
 from ocibuild.spec.platform import Platform
 
 _PORTS = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
 _SHELL = ("/bin/sh", "-c")
 
 
+Layer = tuple[Entry, ...] | Existing | Tar
+
+
 @dataclass(frozen=True)
 class Line:
-    """One line of history; `empty` where it made no layer."""
+    """One line of history; `empty` where it made no layer. `whole` is a base image's own line."""
 
     created_by: str
     empty: bool
+    whole: History | None = None
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a stage came to. `layers` and the lines that are not empty go together, in order."""
+    """What a stage came to. `layers` and the lines that are not empty go together, in order.
+
+    A layer is a base image's, or the entries of one of ours.
+    """
 
     process: Process
     rootfs: Rootfs
-    layers: tuple[tuple[Entry, ...], ...] = ()
+    layers: tuple[Layer, ...] = ()
     history: tuple[Line, ...] = ()
     author: str | None = None
     platform: Platform | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ocibuild.errors import InputError
 
@@ -45,7 +45,7 @@ class HereDocument:
 class Instruction:
     """One instruction. `word` is upper-case, `rest` what follows its flags, `at` names file and line for messages.
 
-    A flag without a value has the value "". `inner` is what ONBUILD holds back.
+    `line` is the number of its first line. A flag without a value has the value "". `inner` is what ONBUILD holds back.
     """
 
     word: str
@@ -54,6 +54,7 @@ class Instruction:
     flags: tuple[tuple[str, str], ...] = ()
     documents: tuple[HereDocument, ...] = ()
     inner: Instruction | None = None
+    line: int = 0
 
     def flag(self, name: str) -> str | None:
         """The flag's last value, None where it was not given."""
@@ -79,10 +80,11 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Dockerfile:
-    """All instructions in order, and the character that escapes."""
+    """All instructions in order, the character that escapes, and the lines they were read from."""
 
     instructions: tuple[Instruction, ...]
     escape: str = "\\"
+    lines: tuple[str, ...] = ()
 
 
 def invalid(at: str, said: str, hint: str | None = None) -> InputError:
@@ -109,7 +111,7 @@ def parse(data: bytes, name: str = "Dockerfile") -> Dockerfile:
     instructions = tuple(_instructions(lines, escape, name))
     if not instructions:
         raise invalid(name, "there are no instructions in it", "begin with FROM scratch")
-    return Dockerfile(instructions, escape)
+    return Dockerfile(instructions, escape, tuple(lines))
 
 
 def _directives(lines: Sequence[str], name: str) -> str:
@@ -148,9 +150,10 @@ def _instructions(lines: Sequence[str], escape: str, name: str) -> Iterator[Inst
             if not continued.search(line):
                 break
         if text.strip():
-            at = f"{name} line {_first(lines, start) + 1}"
+            line_number = _first(lines, start) + 1
+            at = f"{name} line {line_number}"
             documents, number = _documents(text, lines, number, escape, at)
-            yield _instruction(text.strip(), at, documents)
+            yield replace(_instruction(text.strip(), at, documents), line=line_number)
 
 
 def _first(lines: Sequence[str], start: int) -> int:

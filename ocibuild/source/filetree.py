@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable
+from copy import copy
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from ocibuild.content import tar
 from ocibuild.content.blob import File
@@ -39,13 +40,13 @@ class Folder:
         self.ignored = ignored or Patterns()
         whole = self.path.resolve()
         inside = hidden is not None and hidden.resolve().is_relative_to(whole)
-        self._hidden = hidden.resolve().relative_to(whole).as_posix() if hidden and inside else None
+        self.hidden = hidden.resolve().relative_to(whole).as_posix() if hidden and inside else None
 
     def look(self, path: str) -> Entry | None:
         """See Tree. Raises InputError (`input-unreadable`, `input-special`), UsageError (`path-invalid`)."""
         if not path:
             return ROOT
-        if path == self._hidden:
+        if path == self.hidden:
             return None
         entry = self._entry(path)
         if entry is not None and self.ignored.match(path):
@@ -94,9 +95,19 @@ class Rootfs:
 
     def put(self, entry: Entry) -> None:
         """Set what is at a path."""
-        folder, _, name = entry.path.rpartition("/")
         self.files[entry.path] = entry
+        self.note(entry.path)
+
+    def note(self, path: str) -> None:
+        """Count a path among the names in its folder."""
+        folder, _, name = path.rpartition("/")
         self._names.setdefault(folder, set()).add(name)
+
+    def copy(self) -> Self:
+        """The same files, to go on from."""
+        other = copy(self)
+        other.files, other._names = dict(self.files), {folder: set(names) for folder, names in self._names.items()}
+        return other
 
     def look(self, path: str) -> Entry | None:
         """See Tree."""

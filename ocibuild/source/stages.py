@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ocibuild.errors import InputError, UsageError
+from ocibuild.source.base import Base
 from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, split_words
+from ocibuild.source.engine import ENGINES, Order, Staged
 from ocibuild.source.expansion import expand
 from ocibuild.source.filetree import Tree
 from ocibuild.spec.platform import Platform
@@ -18,14 +20,19 @@ _MOST = 100
 _NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 _OF_TARGET = ("TARGETPLATFORM", "TARGETOS", "TARGETARCH", "TARGETVARIANT")
 _OF_BUILD = ("BUILDPLATFORM", "BUILDOS", "BUILDARCH", "BUILDVARIANT")
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+"""Arguments that need no ARG. Dockerfile reference, "Predefined ARGs"."""
+
 _MENTION = re.compile(r"\b(?:TARGET|BUILD)(?:PLATFORM|OS|ARCH|VARIANT)\b")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a Dockerfile: `context` is where COPY takes from, `contexts` are trees by name.
+    """What is asked of a Dockerfile: `context` is where COPY takes from, `contexts` are trees by name, `images` places.
 
     `platform` None means that the programs in the image shall say; a Dockerfile that asks for it first cannot be built.
+    `image` reads a place for a platform, and where it has nothing for that and the flag is set, for the machine's own.
+    `make` has an engine build a stage; None where there is no engine.
     """
 
     context: Tree
@@ -33,6 +40,9 @@ class Asked:
     arguments: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     platform: Platform | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
+    image: Callable[[str, Platform | None, bool], Base] | None = None
+    make: Callable[[Order], Staged] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Stages:
-    """All stages, and the ARG lines before the first."""
+    """All stages, the ARG lines before the first, and the lines of the file."""
 
     before: tuple[Instruction, ...]
     stages: tuple[Stage, ...]
     escape: str
+    lines: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, dockerfile: Dockerfile) -> Stages:
@@ -78,7 +89,7 @@ class Stages:
         if len(cut) > _MOST:
             raise invalid(cut[_MOST][0].at, f"there are more than {_MOST} stages", "cut the file in two")
         stages = tuple(_stage(index, part[0], tuple(part[1:])) for index, part in enumerate(cut))
-        return cls(tuple(before), stages, dockerfile.escape)
+        return cls(tuple(before), stages, dockerfile.escape, dockerfile.lines)
 
     def target(self, name: str | None) -> Stage:
         """The stage that was asked for, or the last. Raises UsageError (`target-unknown`)."""
@@ -99,6 +110,34 @@ class Stages:
             if stage.name and stage.name == name.lower():
                 return stage
         return earlier[int(name)] if name.isascii() and name.isdigit() and int(name) < len(earlier) else None
+
+    def until(self, stage: Stage) -> str:
+        """The file up to the end of a stage: what follows is nothing that an engine need understand."""
+        following = self.stages[stage.index + 1 : stage.index + 2]
+        end = following[0].start.line - 1 if following else len(self.lines)
+        return "".join(f"{line}\n" for line in self.lines[:end])
+
+    def needed(self, stage: Stage) -> tuple[Stage, ...]:
+        """A stage and those before it that it names, in order."""
+        found, waiting = {stage.index: stage}, [stage]
+        while waiting:
+            one = waiting.pop()
+            for name in _named(one):
+                earlier = self.before_stage(name, one.index)
+                if earlier is not None and earlier.index not in found:
+                    found[earlier.index] = earlier
+                    waiting.append(earlier)
+        return tuple(found[index] for index in sorted(found))
+
+
+def _named(stage: Stage) -> Iterator[str]:
+    yield stage.base
+    for instruction in stage.instructions:
+        for name, value in instruction.flags:
+            if name == "from":
+                yield value
+            elif name == "mount":
+                yield from (part[5:] for part in value.split(",") if part.startswith("from="))
 
 
 def _stage(index: int, start: Instruction, instructions: tuple[Instruction, ...]) -> Stage:
@@ -171,7 +210,40 @@ def expanded(
 def unbuilt(at: str, said: str, name: str) -> InputError:
     """The error for files that only an engine could make."""
     return InputError(
-        f"{at}: {said}",
+        f"{at}: {said}, and there is none",
         code="stage-unbuilt",
-        hint=f"build that stage elsewhere and hand its files over: --build-context {name}=DIR, where DIR is its root",
+        hint=f"install {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, which then builds that stage; or build it elsewhere "
+        f"and hand its files over: --build-context {name}=DIR, where DIR is its root",
     )
+
+
+def order(stages: Stages, stage: Stage, at: str, asked: Asked) -> tuple[Order, frozenset[str]]:
+    """What an engine is told of a stage, and the names of the arguments that it takes.
+
+    For a Wasm target build stages are the machine's own: no base image is for wasi/wasm. Their TARGETPLATFORM and its
+    family say the target all the same. Raises UsageError (`platform-needed`).
+    """
+    text, needed = stages.until(stage), stages.needed(stage)
+    lines = [*stages.before, *(one for part in needed for one in part.instructions if one.word == "ARG")]
+    names = set[str]()
+    for line in lines:
+        for word in split_words(line.rest, stages.escape):
+            name, equals, _ = word.partition("=")
+            names.add(name)
+            if not equals and name in _OF_TARGET:
+                refuse_unknown_platform(line, name, asked)
+    for part in needed:
+        written = f"{part.base} {part.start.flag('platform') or ''}"
+        if "$TARGET" in written or "${TARGET" in written:
+            refuse_unknown_platform(part.start, written, asked)
+    is_wasm = asked.platform is not None and asked.platform.is_wasm
+    mentioned = set(_MENTION.findall(text))
+    arguments = {name: value for name, value in automatic(asked).items() if is_wasm and name in mentioned}
+    arguments |= {name: value for name, value in asked.arguments.items() if name in names or name.lower() in _PROXIES}
+    return Order(
+        text=text,
+        stage=stage.called,
+        at=at,
+        arguments=arguments,
+        platform=None if is_wasm else asked.platform,
+    ), frozenset(names)

@@ -8,6 +8,7 @@ names are no part of it. A folder without index.json is no layout yet.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
@@ -123,7 +124,7 @@ class LayoutStore:
     def __enter__(self) -> Self:
         self._tags, self._written, self._made = [], [], []
         self._untagged, self._deleted = [], {}
-        if self.path.exists() and not self.path.is_dir():
+        if _is_no_folder(self.path):
             raise StoreError(
                 f"{self.path} is a file, not a folder", code="not-a-layout", hint="choose another place with -o"
             )
@@ -320,6 +321,14 @@ class _LayoutSink:
 def _missing(path: Path) -> list[Path]:
     """`path` and the folders it stands in, as far as they are not there; the lowest first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
+def _is_no_folder(path: Path) -> bool:
+    """True for what is there and is something else; one look, for another writer may take the folder away meanwhile."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False  # making it will say what is wrong
 
 
 def _foreign(path: Path) -> bool:

@@ -127,9 +127,33 @@ def test_indexes() -> None:
 def test_consumers() -> None:
     pack(WASM, output="a.oci", compression="zstd")
     assert {"compression-refused", "plugin-missing", "consumer-refuses"} <= codes(check("a.oci", consumer="istio"))
-    assert "consumer-shape" in codes(check("a.oci", consumer="kubernetes"))
+    assert "consumer-shape" in codes(check("a.oci", consumer="wkg"))
     with pytest.raises(UsageError):
         check("a.oci", consumer="nobody")
+
+
+@pytest.mark.parametrize(
+    "options, found",
+    [
+        ({}, {"layer-not-unpacked"}),
+        ({"platform": ("wasip1/wasm",)}, {"layer-not-unpacked"}),
+        ({"index": True}, {"index-not-for-nodes", "index-of-one"}),
+        ({"format": "artifact"}, {"artifact-without-command"}),
+        ({"format": "wasm-layer"}, set()),
+        ({"also": ("linux/amd64",)}, set()),
+    ],
+)
+def test_what_a_cluster_would_say_is_said_before(options: dict[str, Any], found: set[str]) -> None:
+    """Held against containerd's CRI itself in tests/e2e/test_cri.py."""
+    pack(WASM, output="a.oci", created="2026-01-01T00:00:00Z", **options)
+    assert codes(check("a.oci", consumer="kubernetes")) == found
+    assert codes(check("a.oci", consumer="runwasi")) == found & {"index-of-one"}
+
+
+def test_a_cluster_runs_the_native_entry_of_an_index() -> None:
+    pack(WASM, NATIVE, output="a.oci", created="2026-01-01T00:00:00Z")
+    assert codes(check("a.oci", consumer="kubernetes")) - {"not-stripped"} == {"index-native-chosen"}
+    assert codes(check("a.oci", consumer="containerd")) <= {"not-stripped"}
 
 
 def test_a_damaged_blob() -> None:

@@ -6,9 +6,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -213,6 +214,135 @@ def test_a_folder_that_is_none(run: Run, text: str) -> None:
     ran = run("run", HELLO, "--dir", text)
     assert ran.status == 2
     assert "[dir-invalid]" in ran.err
+
+
+@pytest.mark.parametrize(
+    "said", ["type=bind,source=data,target=/data", "source=data,dst=/data/,type=bind,readonly=false"]
+)
+def test_a_mount_is_dockers_word_for_a_folder(run: Run, said: str) -> None:
+    assembled(programs.opens("note"), Path("read.wasm"))
+    assembled(programs.opens("new", rights=programs.WRITE, oflags=programs.CREATE), Path("write.wasm"))
+    Path("data").mkdir()
+    Path("data/note").write_text("from the host\n")
+    assert run("run", "read.wasm", "--mount", f"{said}") == Ran(0, "from the host\n", "")
+    assert run(
+        "run", "write.wasm", "--mount", said.replace("=false", "") + ",readonly" * ("readonly" not in said)
+    ).status
+    assert not Path("data/new").exists()
+    assert run("run", "write.wasm", "--mount", said).status == 0
+    assert Path("data/new").exists()
+
+
+def test_a_tmpfs_is_empty_writable_and_gone_afterwards(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    assembled(programs.opens("note"), Path("read.wasm"))
+    assembled(programs.opens("new", rights=programs.WRITE, oflags=programs.CREATE), Path("write.wasm"))
+    assert run("run", "write.wasm", "--mount", "type=tmpfs,target=/tmp").status == 0
+    assert run("run", "read.wasm", "--mount", "type=tmpfs,target=/tmp").status == programs.NOENT
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "said, why",
+    [
+        ("", "its type is volume"),
+        ("source=data,target=/x", "its type is volume"),
+        ("type=volume,target=/x", "its type is volume"),
+        ("type=bind,source=data", "its target ''"),
+        ("type=bind,source=data,target=x", "its target 'x'"),
+        ("type=bind,source=data,target=/x/../y", "its target '/x/../y'"),
+        ("type=bind,target=/x", "its source ''"),
+        ("type=bind,source=nowhere,target=/x", "its source 'nowhere'"),
+        ("type=bind,source=data,target=/x,bind-propagation=shared", "'bind-propagation' is no key"),
+        ("type=bind,source=data,target=/x,readonly=maybe", "readonly is 'maybe'"),
+        ("type=bind,source=data,src=data,target=/x", "source stands there twice"),
+        ("type=bind,source,target=/x", "source has no value"),
+        ('type=bind,"source=data,target=/x', "unexpected end of data"),
+        ("type=tmpfs,source=data,target=/x", "a tmpfs has no source"),
+        ("type=bind,source=a.wasm,target=/x", "a.wasm is a file"),
+    ],
+)
+def test_a_mount_that_is_none(run: Run, said: str, why: str) -> None:
+    Path("data").mkdir()
+    Path("a.wasm").touch()
+    ran = run("run", HELLO, "--mount", said)
+    assert ran.status == 2
+    assert why in ran.err
+    assert "[mount-invalid]" in ran.err
+
+
+def test_two_folders_for_one_place(run: Run) -> None:
+    Path("data").mkdir()
+    ran = run("run", HELLO, "--dir", "data::/x", "--mount", "type=tmpfs,target=/x")
+    assert ran.status == 2
+    assert "[mount-invalid]" in ran.err
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        yield server
+
+
+def test_without_net_a_component_connects_to_nothing(run: Run, listening: socket.socket) -> None:
+    assembled(programs.connects(listening.getsockname()[1]), Path("a.wasm"))
+    assert run("run", "a.wasm") == Ran(1, "", "")
+    listening.settimeout(0.1)
+    with pytest.raises(TimeoutError):
+        listening.accept()
+
+
+@pytest.mark.real
+def test_with_net_a_component_connects(
+    run: Run, listening: socket.socket, part: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(part("wasmtime")).parent))
+    assembled(programs.connects(listening.getsockname()[1]), Path("a.wasm"))
+    run("pack", "a.wasm", "-o", "a.oci")
+    assert run("run", "a.oci", "--net") == Ran(0, "", "")
+    listening.accept()[0].close()
+    assert run("run", "a.oci").status == 1
+
+
+def test_net_needs_the_wasmtime_program(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    ran = run("run", str(SAMPLES / "hello-command.wasm"), "--net")
+    assert ran.status == 1
+    assert "the embedded one opens no sockets" in ran.err
+    assert "[engine-missing]" in ran.err
+
+
+def test_a_module_of_preview_1_opens_no_connection(run: Run) -> None:
+    ran = run("run", HELLO, "--net")
+    assert ran.status == 1
+    assert "wasm32-wasip2" in ran.err
+    assert "[net-unsupported]" in ran.err
+
+
+def test_a_native_program_has_the_network_anyway(run: Run, native: str) -> None:
+    ran = run("run", native, "--net")
+    assert (ran.status, ran.out) == (0, "Hello, Docker!\n")
+    assert "this machine's network as it is" in ran.err
+
+
+def test_a_component_that_could_ask_over_http_starts_and_cannot(run: Run) -> None:
+    names = '(import "wasi:http/outgoing-handler@0.2.0" (instance $http (export "handle" (func))))'
+    assembled(programs.COMPONENT_FAILS.replace("(component", f"(component {names}"), Path("a.wasm"))
+    assert run("run", "a.wasm") == Ran(1, "", "")
+    calls = programs.COMPONENT_FAILS.replace(
+        "(component",
+        f'(component {names} (core func $ask (canon lower (func $http "handle")))'
+        '(core instance $host (export "ask" (func $ask)))',
+    ).replace("(core module $m", '(core module $m (import "host" "ask" (func $ask))')
+    calls = calls.replace("(i32.const 1)", "(call $ask) (i32.const 0)")
+    assembled(calls.replace("(instantiate $m)", '(instantiate $m (with "host" (instance $host)))'), Path("b.wasm"))
+    ran = run("run", "b.wasm")
+    assert ran.status == 134
+    assert "wasi:http/outgoing-handler" in ran.err
 
 
 @pytest.mark.parametrize("flag", [("--dir", "."), ("--memory", "64MiB")])

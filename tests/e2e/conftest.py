@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e import engines
 from tests.e2e.servers import KINDS, Ocibuild, Part, Run, Running, Served, serving
 
 
@@ -24,6 +25,20 @@ def served(request: pytest.FixtureRequest, part: Part, tmp_path: Path) -> Iterat
     """Each of the real registries in turn, with an empty store."""
     with serving(request.param, part, tmp_path / "registry") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def containerd_engine(part: Part) -> Iterator[engines.Containerd]:
+    """A containerd 2 for the session."""
+    with engines.containerd(part) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def docker_engine(part: Part, containerd_engine: engines.Containerd) -> Iterator[engines.Docker]:
+    """A Docker engine for the session, beside that containerd."""
+    with engines.docker(part, containerd_engine) as daemon:
+        yield daemon
 
 
 @pytest.fixture
