@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ocibuild.errors import RegistryError
@@ -27,6 +28,7 @@ class Origin:
     port: int
 
     @classmethod
+    @lru_cache(1024)  # the same few are asked for at every request
     def of(cls, url: str) -> Origin:
         """Raises RegistryError (`location-refused`) for what is no http(s) URL, or names a user."""
         try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -79,11 +80,23 @@ def files(settings: Settings) -> Iterator[Path]:
         yield from sorted((folder / "registries.conf.d").glob("*.conf"))
 
 
-def _read(path: Path) -> Iterator[Registry]:
+def _read(path: Path) -> tuple[Registry, ...]:
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        status = path.stat()
+        return _parsed(path, (status.st_mtime_ns, status.st_size, status.st_ino))
     except OSError as error:
         raise _invalid(path, f"it cannot be read ({error.strerror})") from error
+
+
+@lru_cache(64)
+def _parsed(path: Path, stamp: tuple[int, ...]) -> tuple[Registry, ...]:
+    """The file's entries; `stamp` tells this version of it from others. Every repository is looked for in all of them."""
+    return tuple(_entries(path))
+
+
+def _entries(path: Path) -> Iterator[Registry]:
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
     except ValueError as error:  # TOML's and UTF-8's
         raise _invalid(path, str(error)) from error
     if "registries" in document:

@@ -103,7 +103,7 @@ class RegistryStore:
 
         return Ways(self.reference, self.settings, self._watch, lambda: self._transport, self._mirrors)
 
-    @property
+    @cached_property
     def _transport(self) -> Transport:
         client = self.client
         return client.transport(f"{client.prefix}://{self.reference.api_host}")
@@ -330,6 +330,7 @@ class RegistryStore:
             self._unlisted.clear()
             if "client" in self.__dict__:
                 self._clients.release(self.__dict__.pop("client"))
+                self.__dict__.pop("_transport", None)
             if "_ways" in self.__dict__:
                 self._ways.close()
 

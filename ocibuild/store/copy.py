@@ -182,7 +182,8 @@ def _node(source: Source, target: Target, descriptor: Descriptor, flow: Flow, na
 
 def _one(source: Source, target: Target, descriptor: Descriptor, flow: Flow, name: str | None = None) -> Pushed:
     flow.cancel.check()
-    if isinstance(target, Mounts) and not mediatype.is_node(descriptor.media_type) and target.mount(descriptor, source):
+    is_node = mediatype.is_node(descriptor.media_type)
+    if not is_node and isinstance(target, Mounts) and target.mount(descriptor, source):
         flow.observe(Event("mounted", descriptor))
         return Pushed.MOUNTED
     blob = Blob(descriptor, Stored(source, descriptor))
