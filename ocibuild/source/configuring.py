@@ -76,10 +76,10 @@ class Configuring:
         """ENV's and LABEL's: KEY=VALUE…, or KEY and all the rest."""
         words = split_words(instruction.rest, self.escape)
         if "=" not in words[0]:
-            key, _, value = instruction.rest.partition(" ")
-            if not value.strip():
+            key, *rest = instruction.rest.split(None, 1)
+            if not rest:
                 raise invalid(instruction.at, f"{instruction.word} {key} has no value", f"write {key}=VALUE")
-            return [(self.expand(instruction, key), self.expand(instruction, value.strip()))]
+            return [(self.expand(instruction, key), self.expand(instruction, rest[0]))]
         found = []
         for word in words:
             key, equals, value = word.partition("=")

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ocibuild.errors import InputError
+from ocibuild.source.expansion import expand
 
 # The flags that each instruction knows; those of RUN are read by whoever runs it.
 _FLAGS: dict[str, tuple[str, ...] | None] = {
@@ -29,6 +30,7 @@ _DIRECTIVE = re.compile(r"#\s*([A-Za-z][A-Za-z0-9]*)\s*=\s*(.+?)\s*")
 _DIRECTIVES = ("escape", "syntax", "check")
 _SYNTAX = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?")
 _HEREDOC = re.compile(r"\d*<<(-?)([^<]+)")
+_BLANKS = re.compile(r"[\t\v\f\r ]+")
 _WITH_HEREDOCS = ("ADD", "COPY", "RUN")
 
 
@@ -65,7 +67,7 @@ class Instruction:
         if not self.rest.startswith("["):
             return None
         try:
-            words = json.loads(self.rest)
+            words, _ = json.JSONDecoder().raw_decode(self.rest)  # what follows an array is passed over, as in BuildKit
         except (ValueError, RecursionError):
             return None
         if not all(isinstance(word, str) for word in words):
@@ -75,7 +77,8 @@ class Instruction:
     def words(self) -> tuple[str, ...]:
         """The array's, or else what white space separates."""
         array = self.array()
-        return tuple(self.rest.split()) if array is None else array
+        # Blanks of other alphabets are letters to BuildKit.
+        return tuple(_BLANKS.split(self.rest)) if array is None else array
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def parse(data: bytes, name: str = "Dockerfile") -> Dockerfile:
     Raises InputError (`dockerfile-invalid`, `dockerfile-unsupported`) with the line that is wrong.
     """
     try:
-        lines = data.decode("utf-8-sig").splitlines()
+        # Not splitlines(), for which a line also ends at U+2028 and its like.
+        lines = data.decode("utf-8-sig").removesuffix("\n").split("\n")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise invalid(f"{name} line {line}", "this is not UTF-8", "save the file as UTF-8") from error
@@ -138,14 +142,14 @@ def _instructions(lines: Sequence[str], escape: str, name: str) -> Iterator[Inst
     continued = re.compile(rf"(?:(?<!{sign})){sign}[ \t]*$")
     number = 0
     while number < len(lines):
-        start, text = number, ""
+        start, text, begun = number, "", False
         while number < len(lines):
-            line = lines[number]
+            line = lines[number].rstrip("\r")
             number += 1
             bare = line.strip()
-            if bare.startswith("#") or (text and not bare):
+            if bare.startswith("#") or (begun and not bare):
                 continue
-            line = line if text else line.lstrip()
+            line, begun = line if text else line.lstrip(), True
             text += continued.sub("", line)
             if not continued.search(line):
                 break
@@ -174,26 +178,51 @@ def _instruction(text: str, at: str, documents: tuple[HereDocument, ...]) -> Ins
         inner = _instruction(rest, at, documents)
         return Instruction(word, rest, at, inner=inner)
     flags, rest = _flags(word, rest, at)
+    if not rest:
+        raise invalid(at, f"{word} says nothing behind its flags", f"write what {word} is for, or take the line out")
     return Instruction(word, rest, at, flags, documents)
 
 
 def _flags(word: str, rest: str, at: str) -> tuple[tuple[tuple[str, str], ...], str]:
     known = _FLAGS[word]
     flags: list[tuple[str, str]] = []
-    while known != () and (match := re.match(r"--([A-Za-z-]*)(?:=((?:\"[^\"]*\"|'[^']*'|\\.|\S)*))?(?:\s+|$)", rest)):
-        rest = rest[match.end() :]
-        if not match[1]:
+    while rest.startswith("--"):
+        flag, rest = _flag(rest)
+        if flag == "--":
             break
-        if known is not None and match[1] not in known:
-            raise invalid(at, f"{word} has no flag --{match[1]}", _nearest(match[1], known, "--"))
-        flags.append((match[1], match[2] or ""))
+        name, _, value = flag[2:].partition("=")
+        if known is not None and name not in known:
+            raise invalid(at, f"{word} has no flag --{name}", _nearest(name, known, "--"))
+        flags.append((name, value))
     return tuple(flags), rest
+
+
+def _flag(text: str) -> tuple[str, str]:
+    """The word that a text begins with, without its quotes and escapes, and what follows it."""
+    word, quote, position = "", "", 0
+    while position < len(text):
+        character = text[position]
+        position += 1
+        if character == quote:
+            quote = ""
+        elif quote == "" and character in "\"'":
+            quote = character
+        elif character == "\\":
+            word += text[position : position + 1]
+            position += 1
+        elif quote == "" and character.isspace():
+            break
+        else:
+            word += character
+    return word, text[position:].lstrip()
 
 
 def _nearest(word: str, known: Sequence[str], before: str = "") -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(word, known, 1)
+    if not known:
+        return "take it out, or put quotes around it"
     return f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(before + one for one in known)}"
 
 
@@ -205,23 +234,33 @@ def _documents(
     verb = words[1] if words[0].upper() == "ONBUILD" and len(words) > 1 else words[0]
     if verb.upper() not in _WITH_HEREDOCS:
         return (), number
-    documents = []
-    for word in split_words(text, escape):
+    documents, split = [], split_words(text, escape)
+    if _unquoted(split[-1]) is None:
+        return (), number  # a quote that is not closed: shells would read on, BuildKit sees no here-document
+    for word in split:
         match = _HEREDOC.fullmatch(word)
-        if match is None:
+        name = _unquoted(match[2]) if match is not None else None
+        if match is None or name is None:
             continue
-        name = match[2].strip("\"'")
         body: list[str] = []
         while True:
             if number >= len(lines):
                 raise invalid(at, f"the here-document {name} has no end", f"end it with a line that is {name} alone")
             line = lines[number].lstrip("\t") if match[1] else lines[number]
             number += 1
-            if line == name:
+            if line.rstrip("\r") == name:
                 break
             body.append(line + "\n")
-        documents.append(HereDocument(name, "".join(body), expands=name == match[2]))
+        documents.append(HereDocument(name, "".join(body), expands=not re.search(r"[\"'\\]", match[2])))
     return tuple(documents), number
+
+
+def _unquoted(word: str) -> str | None:
+    """A here-document's name without quotes; None where it is no word, and so no here-document."""
+    try:
+        return expand(word.replace("$", "\\$"), {})
+    except ValueError:
+        return None
 
 
 def split_words(text: str, escape: str = "\\") -> list[str]:
@@ -248,4 +287,5 @@ def split_words(text: str, escape: str = "\\") -> list[str]:
 
 def is_heredoc(word: str) -> bool:
     """Whether a word of COPY or ADD announces a here-document."""
-    return _HEREDOC.fullmatch(word) is not None
+    match = _HEREDOC.fullmatch(word)
+    return match is not None and _unquoted(match[2]) is not None

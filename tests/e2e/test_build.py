@@ -22,6 +22,7 @@ from ocibuild.api.build import build
 from ocibuild.api.session import Session
 from ocibuild.content.flow import Event
 from ocibuild.errors import ToolError
+from tests.e2e.engines import containerd, docker
 from tests.e2e.servers import Part, Run
 
 pytestmark = pytest.mark.real
@@ -143,20 +144,8 @@ def context(part: Callable[[str], str], tmp_path: Path) -> Path:
     return folder
 
 
-def test_an_engine_builds_the_stages_that_run(
-    engine: str, environ: dict[str, str], context: Path, tmp_path: Path
-) -> None:
-    heard: list[Event] = []
-    session = Session(surroundings=replace(ambient.read(), environ=environ), observe=heard.append)
-    output = context / "out.oci"  # in the context, and no part of it at the second time
-
-    def built() -> str:
-        return build(
-            context, target="files", platforms=["wasi/wasm"], build_args=["WHO=me"], engine=engine, session=session,
-            output=f"oci:{output}",
-        ).digest  # fmt: skip
-
-    first = built()
+def expect_files(output: Path, context: Path) -> None:
+    """What the stage `files` of RUNNING holds, wherever it was built."""
     found = files(output)
     assert found.pop("w/busybox")[5] == (context / "busybox").read_bytes()
     assert found == {
@@ -171,6 +160,23 @@ def test_an_engine_builds_the_stages_that_run(
         "d/link": (tarfile.SYMTYPE, 0o777, 0, 0, "e/x", b""),
         "here": (tarfile.REGTYPE, 0o644, 0, 0, "", b"this is not for an old buildah\n"),
     }
+
+
+def test_an_engine_builds_the_stages_that_run(
+    engine: str, environ: dict[str, str], context: Path, tmp_path: Path
+) -> None:
+    heard: list[Event] = []
+    session = Session(surroundings=replace(ambient.read(), environ=environ), observe=heard.append)
+    output = context / "out.oci"  # in the context, and no part of it at the second time
+
+    def built() -> str:
+        return build(
+            context, target="files", platforms=["wasi/wasm"], build_args=["WHO=me"], engine=engine, session=session,
+            output=f"oci:{output}",
+        ).digest  # fmt: skip
+
+    first = built()
+    expect_files(output, context)
     told = [event.text for event in heard]
     assert f"{engine} builds stage build" in told
     assert any(line.startswith(f"{engine}: ") and "RUN rm -r /gone" in line for line in told)
@@ -185,6 +191,25 @@ def test_an_image_may_go_on_from_a_stage_that_an_engine_built(
 ) -> None:
     session = Session(surroundings=replace(ambient.read(), environ=environ))
     build(context, platforms=["linux/amd64"], engine=engine, session=session, output=f"oci:{tmp_path}/whole:one")
+    expect_whole(tmp_path, run)
+
+
+@pytest.mark.heavy
+def test_docker_builds_the_stages_that_run(part: Part, context: Path, tmp_path: Path, run: Run) -> None:
+    # This engine has no network, so no step may want one.
+    (context / "Dockerfile").write_text(RUNNING.replace("RUN ", "RUN --network=none "))
+    with containerd(part) as beside, docker(part, beside) as daemon:
+        session = Session(surroundings=replace(ambient.read(), environ=daemon.environ))
+        known = {"engine": "docker", "session": session, "build_args": ["WHO=me"]}
+        build(context, target="files", platforms=["wasi/wasm"], output=f"oci:{tmp_path}/files", **known)  # type: ignore[arg-type]
+        expect_files(tmp_path / "files", context)
+        build(context, platforms=["linux/amd64"], output=f"oci:{tmp_path}/whole:one", **{**known, "build_args": []})  # type: ignore[arg-type]
+        expect_whole(tmp_path, run)
+        assert daemon.docker("images", "--all", "--quiet").out == ""  # its image store has nothing new
+
+
+def expect_whole(tmp_path: Path, run: Run) -> None:
+    """The last stage of RUNNING, in the layout `whole`, wherever its base was built."""
     run(shutil.which("umoci") or "umoci", "raw", "unpack", "--image", f"{tmp_path}/whole:one", f"{tmp_path}/unpacked")
     unpacked = tmp_path / "unpacked"
     assert (unpacked / "w" / "said").read_text() == "hello nobody on linux/amd64\n"
