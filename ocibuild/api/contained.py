@@ -21,7 +21,7 @@ from ocibuild.binary.wasm import WasmFacts
 from ocibuild.content.flow import Event
 from ocibuild.image.look import Look
 from ocibuild.image.shapes.recognise import find_program, recognise
-from ocibuild.run import child, command, container, engine, runtime, unpack
+from ocibuild.run import child, command, container, engine, runtime, serving, unpack
 from ocibuild.run.child import Outcome
 from ocibuild.run.container import Container
 from ocibuild.run.launch import Launch
@@ -117,6 +117,11 @@ def _prepared(
         found = _found(place, platform, folder / "packed", current)
         starter = _starter(kind, client, search, handover, found.artifact, launch)
         ready = _as_files(found, kind, starter, folder / "converted", current)
+        if launch.listen is not None:
+            # What runwasi's wasmtime shim reads; its own default is 0.0.0.0:8080.
+            host, port = serving.address(launch.listen)
+            where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            launch = replace(launch, env=(*launch.env, f"WASMTIME_HTTP_PROXY_SOCKET_ADDR={where}"))
         called = command.of_image(ready.source, ready.manifest, launch, environ)
         config = ImageConfig.parse(fetch(ready.source, ready.manifest.config))
         image = f"localhost/ocibuild-run:{token}"
@@ -160,7 +165,10 @@ def _found(place: str, platform: str | None, folder: Path, current: Session) -> 
 def _starter(kind: Engine, client: str, search: str, handover: Handover, program: Artifact, launch: Launch) -> Runtime:
     """The runtime that was named, the one that was found for a Wasm program, or the engine's own for a native one."""
     wasm = isinstance(program.facts, WasmFacts)
-    if isinstance(program.facts, WasmFacts) and program.facts.role != "http":
+    serves = isinstance(program.facts, WasmFacts) and program.facts.role == "http"
+    if launch.listen is not None and not serves:
+        serving.refuse_listening(program)
+    if isinstance(program.facts, WasmFacts) and not serves:
         function = launch.entrypoint[0].partition("#")[2] if launch.entrypoint else ""
         engine.refuse_others(program.name, program.facts, function)
     if handover.runtime is not None:

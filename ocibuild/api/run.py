@@ -18,7 +18,7 @@ from ocibuild.content.flow import Event
 from ocibuild.errors import InputError, UsageError
 from ocibuild.image.look import Look
 from ocibuild.image.shapes.recognise import Program
-from ocibuild.run import child, command, unpack
+from ocibuild.run import child, command, serving, unpack
 from ocibuild.run import engine as starting
 from ocibuild.run.child import Outcome
 from ocibuild.run.command import Command
@@ -40,6 +40,7 @@ def run(
     dirs: Iterable[str] = (),
     mounts: Iterable[str] = (),
     net: bool = False,
+    listen: str | None = None,
     entrypoint: Sequence[str] = (),
     workdir: str | None = None,
     timeout: float | None = None,
@@ -56,11 +57,13 @@ def run(
     grow each memory to `memory` bytes; a native one is in no sandbox. `arguments` replace the image's, `entrypoint`
     both. Of an index, the entry for `platform`, the Wasm one, or the one for this machine is taken.
 
+    An HTTP component is served at `listen` (`IP:PORT`, 127.0.0.1:8080) until it is ended.
+
     With `engine`, docker, podman or containerd runs it in a container, started by `runtime` or what is found to start
     it there; `engine_args` are further words for the engine.
 
     Raises UsageError (`dir-invalid`, `mount-invalid`, `pair-invalid`, `path-invalid`, `platform-needed`,
-    `sandbox-wasm-only`, `engine-unknown`), InputError (`file-not-found`, `http-component`, `not-a-command`,
+    `sandbox-wasm-only`, `listen-invalid`, `engine-unknown`), InputError (`file-not-found`, `not-a-command`, `net-unsupported`,
     `not-startable`, `platform-foreign`), ToolError (`engine-missing`, `engine-failed`, `engine-unreachable`,
     `runtime-missing`, `load-failed`), ContentError (`program-missing`, `program-ambiguous`) and what reading an image
     raises.
@@ -72,6 +75,7 @@ def run(
         entrypoint=tuple(entrypoint),
         workdir=workdir,
         net=net,
+        listen=listen,
         timeout=timeout,
         memory=memory,
     )
@@ -90,19 +94,25 @@ def perform(place: str, launch: Launch, *, platform: str | None = None, session:
     launch = launch.distinct()
     current = (session or Session()).begin()
     called, found = _bare(place, launch, current) if is_program(place) else _packed(place, launch, platform, current)
-    wasm = isinstance(found.facts, WasmFacts)
-    if not wasm and (called.rootfs is not None or launch.net):
+    facts = found.facts
+    serves = isinstance(facts, WasmFacts) and facts.role == "http"
+    if launch.listen is not None and not serves:
+        serving.refuse_listening(found)
+    if not isinstance(facts, WasmFacts) and (called.rootfs is not None or launch.net):
         network = ", with this machine's network as it is" if launch.net else ""
         current.observe(Event("note", text=f"{found.name} is a native program: it runs here in no sandbox{network}"))
+    environ = current.surroundings.environ
     with unpack.private() as folder:
         path, root = folder / "program", None
         unpack.program(called.program, path)
         if called.rootfs is not None:
             root = folder / "root"
             unpack.rootfs(called.rootfs, root)
-        if wasm:
-            search = current.surroundings.environ.get("PATH", os.defpath)
-            start = starting.wasm(found, called, launch, path, root, search)
+        if serves:
+            start, said, warned = serving.serve(found, called, launch, path, root, environ)
+            current.observe(Event("warning" if warned else "note", text=said))
+        elif isinstance(facts, WasmFacts):
+            start = starting.wasm(found, called, launch, path, root, environ.get("PATH", os.defpath))
         else:
             start = starting.native(found, called, launch, path, root)
         return child.run(start, launch.timeout, current.cancel)

@@ -46,6 +46,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
     help="The same in docker's words: type=bind,source=DIR,target=PATH[,readonly], or type=tmpfs,target=PATH.",
 )
 @click.option("--net", is_flag=True, help="Let it use this machine's network.")
+@click.option("--listen", metavar="IP:PORT", help="Where an HTTP component answers.  [default: 127.0.0.1:8080]")
 @click.option("--entrypoint", metavar="WORDS", help="Start this instead of the image's entrypoint and arguments.")
 @click.option("-w", "--workdir", metavar="PATH", help="Where it starts; Wasm programs are told in PWD.")
 @click.option(
@@ -70,6 +71,7 @@ def run_command(
     dirs: tuple[str, ...],
     mounts: tuple[str, ...],
     net: bool,
+    listen: str | None,
     entrypoint: str | None,
     workdir: str | None,
     timeout: float | None,
@@ -94,6 +96,7 @@ def run_command(
         entrypoint=words_of(entrypoint, "entrypoint"),
         workdir=workdir,
         net=net,
+        listen=listen,
         timeout=timeout,
         memory=memory,
     )

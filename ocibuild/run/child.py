@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,7 +45,7 @@ def run(start: Start, timeout: float | None, cancel: Cancel) -> Outcome:
             process = _started(start)
         for number in pending:
             signal.raise_signal(number)
-        with cancel.closing(process.kill):
+        with cancel.closing(process.kill):  # what it leaves is ended below
             code = process.wait(timeout)
         cancel.check()
         ended = code >= 0
@@ -52,7 +53,7 @@ def run(start: Start, timeout: float | None, cancel: Cancel) -> Outcome:
         return Outcome(TIMED_OUT, "timeout", f"it was ended after {timeout:g} seconds")
     finally:
         if not ended and process is not None:
-            _end(process)
+            _end(start, process)
             for command in start.ending:
                 silently(command)
     return _outcome(start, code)
@@ -60,7 +61,14 @@ def run(start: Start, timeout: float | None, cancel: Cancel) -> Outcome:
 
 def _started(start: Start) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(start.words, executable=start.executable, env=start.env, cwd=start.folder)
+        return subprocess.Popen(
+            start.words,
+            executable=start.executable,
+            env=start.env,
+            cwd=start.folder,
+            start_new_session=start.group,
+            stdin=subprocess.DEVNULL if start.group else None,
+        )
     except (OSError, ValueError) as error:
         raise InputError(
             f"{start.words[0]} cannot be started: {getattr(error, 'strerror', None) or error}",
@@ -99,15 +107,25 @@ def silently(command: tuple[str, ...]) -> None:
         pass
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
+def _end(start: Start, process: subprocess.Popen[bytes]) -> None:
+    _send(start, process, kill=False)
     try:
         process.wait(_GRACE)
     except subprocess.TimeoutExpired:
         pass
     finally:
-        process.kill()  # also where a second Ctrl-C came; nothing where it has ended
+        _send(start, process, kill=True)  # also where a second Ctrl-C came; nothing where it has ended
         process.wait()
+
+
+def _send(start: Start, process: subprocess.Popen[bytes], *, kill: bool) -> None:
+    if start.group and hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL if kill else signal.SIGTERM)
+    elif kill:
+        process.kill()
+    else:
+        process.terminate()
 
 
 def _outcome(start: Start, code: int) -> Outcome:

@@ -29,6 +29,7 @@ _EMBEDDED_SINCE = 50
 _PROGRAM = "put a wasmtime program on PATH (https://wasmtime.dev)"
 _CURES = f"pip install 'ocibuild[run]', or {_PROGRAM}"
 _WHAT = {
+    "http": "an HTTP component: it answers requests, and is not started as a command",
     "reactor": "a reactor: others call into it, and nothing starts it",
     "proxy-wasm": "a plugin for proxies: Envoy or Istio starts it",
     "library": "a library: it exports nothing that could be started",
@@ -40,7 +41,7 @@ class Start:
     """A process to start: `words` with `executable` where the first of them is not it; `env` None inherits ours.
 
     `outcome` is the file in which the embedded engine says how the program ended, None elsewhere. `ending` are commands
-    for what outlives the process where it is ended before its time.
+    for what outlives the process where it is ended before its time; a `group` is a session of its own, ended as a whole.
     """
 
     words: tuple[str, ...]
@@ -49,6 +50,7 @@ class Start:
     folder: str | None = None
     outcome: Path | None = None
     ending: tuple[tuple[str, ...], ...] = ()
+    group: bool = False
 
 
 def host() -> Platform:
@@ -99,7 +101,8 @@ def wasm(
 ) -> Start:
     """A Wasm program in its sandbox; `search` is the PATH to find a wasmtime on.
 
-    Raises InputError (`http-component`, `not-a-command`), ToolError (`engine-missing`), UsageError (`dir-read-only`).
+    Raises InputError (`not-a-command`, `net-unsupported`), ToolError (`engine-missing`), UsageError (`dir-read-only`,
+    `mount-invalid`).
     """
     assert isinstance(artifact.facts, WasmFacts)
     facts = artifact.facts
@@ -112,13 +115,8 @@ def wasm(
             code="net-unsupported",
             hint="build it as a component of WASI 0.2 (Rust: --target wasm32-wasip2), or leave --net out",
         )
-    folders = [_present(folder, path.parent) for folder in launch.folders]
-    if root is not None and not any(folder.guest == "/" for folder in folders):
-        folders.insert(0, Folder(str(root), "/", read_only=True))
-    env = dict(command.env)
-    if command.workdir not in ("", "/"):
-        # WASI has no working directory; PWD is what Go's programs take for one.
-        env.setdefault("PWD", command.workdir)
+    folders = folders_of(command, launch, path, root)
+    env = variables(command)
     # 0.3 is not in the embedded engine's C interface yet, nor is the switch for sockets: it inherits a network without TCP.
     beyond = launch.net or (facts.kind == "component" and facts.wasi.startswith("0.3"))
     if _embedded() and not beyond:
@@ -132,7 +130,30 @@ def wasm(
             if not beyond
             else f"{_PROGRAM}: the embedded one {'opens no sockets' if launch.net else 'has no 0.3'}",
         )
-    return _cli(program, facts, words, env, folders, launch, path, function, root)
+    line = [program, "run", "--argv0", words[0], *wasmtime_flags(command, launch, folders, root)]
+    if launch.net:
+        line += ["-S", "inherit-network,allow-ip-name-lookup,tcp,udp,http"]
+    elif _asks(facts):
+        line += ["-W", "unknown-imports-trap"]
+    if function:
+        line += ["--invoke", function]
+    return Start((*line, str(path), *words[1:]))
+
+
+def folders_of(command: Command, launch: Launch, path: Path, root: Path | None) -> list[Folder]:
+    """What it sees: the image's files as `/` and what was asked for. Raises UsageError (`mount-invalid`)."""
+    folders = [_present(folder, path.parent) for folder in launch.folders]
+    if root is not None and not any(folder.guest == "/" for folder in folders):
+        folders.insert(0, Folder(str(root), "/", read_only=True))
+    return folders
+
+
+def variables(command: Command) -> dict[str, str]:
+    """Its variables. WASI has no working directory; PWD is what Go's programs take for one."""
+    env = dict(command.env)
+    if command.workdir not in ("", "/"):
+        env.setdefault("PWD", command.workdir)
+    return env
 
 
 def _present(folder: Folder, private: Path) -> Folder:
@@ -156,13 +177,7 @@ def _asks(facts: WasmFacts) -> bool:
 
 
 def refuse_others(name: str, facts: WasmFacts, function: str = "") -> None:
-    """Raises InputError (`http-component`, `not-a-command`) for what is not started as a command."""
-    if facts.role == "http":
-        raise InputError(
-            f"{name} is an HTTP component: it answers requests, and is not started as a command",
-            code="http-component",
-            hint="ocibuild extract PLACE -o app.wasm, then: wasmtime serve app.wasm (or: jco serve app.wasm)",
-        )
+    """Raises InputError (`not-a-command`) for what is not started as a command."""
     if facts.role != "command" and not (function and facts.kind == "module"):
         what = "WIT, interfaces to build against" if facts.is_wit_package else _WHAT[facts.role]
         raise InputError(
@@ -213,18 +228,9 @@ def _guest(
     return Start((sys.executable, "-P", guest, str(job)), outcome=outcome)
 
 
-def _cli(
-    program: str,
-    facts: WasmFacts,
-    words: list[str],
-    env: dict[str, str],
-    folders: list[Folder],
-    launch: Launch,
-    path: Path,
-    function: str,
-    root: Path | None,
-) -> Start:
-    line = [program, "run", "--argv0", words[0]]
+def wasmtime_flags(command: Command, launch: Launch, folders: list[Folder], root: Path | None) -> list[str]:
+    """The wasmtime program's flags for folders, variables and memory. Raises UsageError (`dir-read-only`)."""
+    line = []
     for folder in folders:
         # The image's files are a copy of ours that is thrown away; the person's are not.
         if folder.read_only and folder.host != str(root):
@@ -234,13 +240,5 @@ def _cli(
                 hint="pip install 'ocibuild[run]', which can, or leave :ro out",
             )
         line.append(f"--dir={folder.host}::{folder.guest}")
-    line += [f"--env={key}={value}" for key, value in env.items()]
-    if launch.memory is not None:
-        line += ["-W", f"max-memory-size={launch.memory}"]
-    if launch.net:
-        line += ["-S", "inherit-network,allow-ip-name-lookup,tcp,udp,http"]
-    elif _asks(facts):
-        line += ["-W", "unknown-imports-trap"]
-    if function:
-        line += ["--invoke", function]
-    return Start((*line, str(path), *words[1:]))
+    line += [f"--env={key}={value}" for key, value in variables(command).items()]
+    return line if launch.memory is None else [*line, "-W", f"max-memory-size={launch.memory}"]

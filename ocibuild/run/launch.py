@@ -98,6 +98,7 @@ class Launch:
     env       `KEY=VALUE`, over the image's; `KEY` alone takes the caller's own variable where it is set
     folders   what of the host a Wasm program or a container may see, and nothing else
     net       whether it may use this machine's network
+    listen    where an HTTP component answers, as IP:PORT
     timeout   seconds until the program is ended; memory in bytes, for each of a Wasm program's memories
     """
 
@@ -107,6 +108,7 @@ class Launch:
     entrypoint: tuple[str, ...] = ()
     workdir: str | None = None
     net: bool = False
+    listen: str | None = None
     timeout: float | None = None
     memory: int | None = None
 

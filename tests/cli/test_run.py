@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -458,18 +461,164 @@ def test_nothing_stays_behind(run: Run, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     assert run("run", "a.oci").status == 0
-    assert run("run", str(SAMPLES / "hello-http.wasm")).status == 1
+    assembled(programs.LIBRARY, Path("a.wasm"))
+    assert run("run", "a.wasm").status == 1
     assert list((tmp_path / "temporary").iterdir()) == []
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------
+# --- HTTP components ------------------------------------------------------------------------------------------------
+
+HTTP = str(SAMPLES / "hello-http.wasm")
 
 
-def test_an_http_component_is_refused_with_the_way_to_serve_it(run: Run) -> None:
-    ran = run("run", str(SAMPLES / "hello-http.wasm"))
+def answer(process: subprocess.Popen[bytes]) -> tuple[str, bytes]:
+    """What is said until it listens, and what it then answers."""
+    assert process.stderr is not None
+    said = ""
+    while not (match := re.search(r"127\.0\.0\.1:([1-9][0-9]*)", said)):
+        line = process.stderr.readline().decode()
+        assert line, f"it ended, and said {said}"
+        said += line
+    connection = http.client.HTTPConnection("127.0.0.1", int(match[1]), timeout=30)
+    for _ in range(200):
+        try:
+            connection.request("GET", "/")
+            return said, connection.getresponse().read()
+        except ConnectionRefusedError:
+            time.sleep(0.1)
+        finally:
+            connection.close()
+    pytest.fail("nothing answers")
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("server", ["wasmtime", pytest.param("jco", marks=pytest.mark.heavy)])
+def test_an_http_component_is_served(
+    run: Run, part: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: str, number: int
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in (server, *(("node",) if server == "jco" else ())):
+        (tmp_path / "bin" / name).symlink_to(os.path.realpath(part(name)))
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    run("pack", HTTP, "-o", "a.oci")
+    process = started("a.oci", "--listen", "127.0.0.1:0")
+    said, body = answer(process)
+    assert body == b"Hello, Docker!\n"
+    assert f"{server} serves it" in said
+    assert ("no sandbox" in said) == (server == "jco")
+    process.send_signal(number)
+    out, told = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert told.endswith(b"cancelled\n")
+
+
+@pytest.mark.real
+def test_a_served_component_ends_after_its_time(
+    run: Run, part: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(part("wasmtime")).parent))
+    ran = run(
+        "run", HTTP, "--listen", "127.0.0.1:0", "--timeout", "1s", "--env", "A=1", "--memory", "64MiB", "--dir", "."
+    )
+    assert (ran.status, ran.out) == (124, "")
+    assert "Serving HTTP on http://127.0.0.1:" in ran.err
+
+
+def test_nothing_serves_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    ran = run("run", HTTP)
     assert (ran.status, ran.out) == (1, "")
-    assert "[http-component]" in ran.err
-    assert "wasmtime serve" in ran.err
+    assert "[engine-missing]" in ran.err
+    assert "npm install -g @bytecodealliance/jco" in ran.err
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[], list[str]]]:
+    """A stand-in for a server, alone on PATH: it writes its words and variables down, and ends."""
+
+    def make(name: str) -> Callable[[], list[str]]:
+        folder = tmp_path / "servers"
+        folder.mkdir(exist_ok=True)
+        script = f'#!/bin/sh\nfor word; do echo "$word"; done >{folder}/words\n/usr/bin/env >{folder}/variables\n'
+        (folder / name).write_text(script)
+        (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+        return lambda: (folder / "words").read_text().splitlines()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "said, where",
+    [
+        ((), "127.0.0.1:8080"),
+        (("--listen", ":80"), "0.0.0.0:80"),
+        (("--listen", "localhost:0"), "127.0.0.1:0"),
+        (("--listen", "[::1]:8080"), "[::1]:8080"),
+    ],
+)
+def test_where_it_is_served(
+    run: Run, recorder: Callable[[str], Callable[[], list[str]]], said: tuple[str, ...], where: str
+) -> None:
+    words = recorder("wasmtime")
+    assert run("run", HTTP, *said, "-e", "A=1", "--net").status == 0
+    serve, address, _, powers, env, path = words()
+    assert (serve, address, env) == ("serve", f"--addr={where}", "--env=A=1")
+    assert powers.startswith("cli,inherit-network")
+    assert path.endswith("/program")
+    assert run("run", HTTP).status == 0
+    assert words()[3] == "cli"
+
+
+def test_jco_is_told_of_nothing_but_what_was_asked(
+    run: Run, recorder: Callable[[str], Callable[[], list[str]]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = recorder("jco")
+    monkeypatch.setenv("SECRET", "ours")
+    ran = run("run", HTTP, "--listen", "127.0.0.1:0", "-e", "A=1")
+    assert ran.status == 0
+    assert "no sandbox" in ran.err
+    assert words()[:4] == ["serve", "--host", "127.0.0.1", "--port"]
+    assert int(words()[4]) > 0, "jco does not tell a port that it chose"
+    variables = (tmp_path / "servers/variables").read_text()
+    assert "A=1\n" in variables
+    assert "SECRET" not in variables
+    for flag in (("--dir", "."), ("--memory", "64MiB")):
+        ran = run("run", HTTP, *flag)
+        assert ran.status == 2
+        assert "[sandbox-wasm-only]" in ran.err
+
+
+def test_an_address_that_jco_could_not_listen_at(run: Run, recorder: Callable[[str], object]) -> None:
+    recorder("jco")
+    ran = run("run", HTTP, "--listen", "192.0.2.1:0")
+    assert ran.status == 1
+    assert "[not-startable]" in ran.err
+
+
+@pytest.mark.parametrize(
+    "text", ["", "8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "host:80", "1.2.3:80", "[::1:80"]
+)
+def test_an_address_that_is_none(run: Run, recorder: Callable[[str], object], text: str) -> None:
+    recorder("wasmtime")
+    ran = run("run", HTTP, "--listen", text)
+    assert ran.status == 2
+    assert "[listen-invalid]" in ran.err
+
+
+def test_what_is_not_served(run: Run, native: str, recorder: Callable[[str], object]) -> None:
+    recorder("wasmtime")
+    for program in (HELLO, native):
+        ran = run("run", program, "--listen", "127.0.0.1:0")
+        assert ran.status == 2
+        assert "[listen-invalid]" in ran.err
+    ran = run("run", HTTP, "--", "argument")
+    assert ran.status == 2
+    assert "no arguments" in ran.err
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------
 
 
 def test_what_nothing_starts(run: Run) -> None:

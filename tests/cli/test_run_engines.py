@@ -218,6 +218,16 @@ def test_a_component_is_not_given_to_what_starts_modules_only(run: Run, engines:
     assert flags(started, "--runtime") == ["io.containerd.wasmtime.v1"]
 
 
+def test_an_http_component_is_told_where_to_listen(run: Run, engines: Engines) -> None:
+    log = engines("ctr", containerd_shim_wasmtime_v1=NONE, youki=NONE)
+    http = str(SAMPLES / "hello-http.wasm")
+    assert run("run", http, "--engine", "containerd", "--net", "--listen", ":8081").status == 0
+    started = next(line for line in calls(log) if line[0] == "run")
+    assert flags(started, "--env") == ["WASMTIME_HTTP_PROXY_SOCKET_ADDR=0.0.0.0:8081"]
+    assert "--net-host" in started
+    assert "[listen-invalid]" in run("run", HELLO, "--engine", "containerd", "--listen", ":8081").err
+
+
 @pytest.mark.parametrize(
     "engine, named, wanted",
     [
