@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ocibuild.api import places
+from ocibuild.api import compiling, places
 from ocibuild.api.bases import Bases, is_image
 from ocibuild.api.delivery import deliver, refuse_unnamed, rehearse
 from ocibuild.api.pack import Packed, with_said
@@ -48,6 +48,9 @@ def build(
     build_contexts: Mapping[str, str] | Sequence[str] = (),
     engine: str | None = None,
     platforms: Sequence[str] = (),
+    language: str | None = None,
+    program: str | None = None,
+    tool_args: Sequence[str] = (),
     tags: Sequence[str] = (),
     output: str | None = None,
     push: bool = False,
@@ -58,7 +61,9 @@ def build(
     out: BinaryIO | None = None,
     **said: object,
 ) -> Packed:
-    """Build the last stage of a Dockerfile, or `target`, from the files in `context`.
+    """Build the last stage of a Dockerfile, or `target`, from the files in `context`; or the sources that are there.
+
+    Sources are built where there is no Dockerfile, or where `language` or `program` is said: see `compiling.compiled`.
 
     `file` is the Dockerfile, by default the one in the context. `build_contexts` (`NAME=DIR`, or an image as in
     `NAME=docker-image://REF`) are the files of stages that were built elsewhere, or of other folders. A stage with RUN
@@ -68,6 +73,25 @@ def build(
     build takes those in `OPTIONS`. Raises what `pack` raises, and InputError for a Dockerfile that is wrong or asks for
     what cannot be done, with the line.
     """
+    if compiling.is_meant(context, file, language, program):
+        compiling.refuse_others(target=target, build_arg=build_args, build_context=build_contexts, engine=engine)
+        return compiling.compiled(
+            context,
+            language=language,
+            program=program,
+            tool_args=tool_args,
+            platforms=platforms,
+            tags=tags,
+            output=output,
+            push=push,
+            load=load,
+            dry_run=dry_run,
+            options=options,
+            session=session,
+            out=out,
+            **said,
+        )
+    compiling.refuse_arguments(tool_args)
     session = (session or Session()).begin()
     chosen = _options(with_said(options or Options(), said))
     references = [Reference.parse(tag) for tag in tags]
@@ -93,6 +117,8 @@ def build(
             found += artifacts
             notes += remarks
         plan = _plan(images, chosen)
+        if file is None and (told := compiling.passed_over(folder)):
+            notes.append(told)
         kept, notes = tuple(found), list(dict.fromkeys(notes))
         if dry_run:
             outcome = rehearse(plan, references, session)

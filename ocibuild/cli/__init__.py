@@ -14,7 +14,7 @@ from ocibuild.errors import OcibuildError
 
 _VERBS = {
     "pack": "Pack programs into one image.",
-    "build": "Build the last stage of a Dockerfile.",
+    "build": "Build sources, or the last stage of a Dockerfile.",
     "push": "Push a local image to registries.",
     "pull": "Fetch an image from a registry.",
     "copy": "Copy an image between any two places.",

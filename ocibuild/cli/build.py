@@ -1,4 +1,4 @@
-"""`ocibuild build [CONTEXT]`"""
+"""`ocibuild build [CONTEXT]`: a Dockerfile, or sources"""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from typing import Any
 
 import click
 
-from ocibuild.api.build import OPTIONS, build
+from ocibuild.api.build import build
+from ocibuild.cli import output as show
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
-from ocibuild.pack.options import Options
+from ocibuild.errors import ToolError
+from ocibuild.pack import configfile
+from ocibuild.pack.options import Options, about
 from ocibuild.source.engine import ENGINES
+from ocibuild.source.toolchains import AUTO, LANGUAGES
 from ocibuild.spec.reference import Reference
 
+OPTIONS = tuple(name for name in about() if name != "platform")
 
-@click.command("build", short_help="Build the last stage of a Dockerfile.")
+
+@click.command("build", short_help="Build sources, or the last stage of a Dockerfile.")
 @click.argument("context", default=".", metavar="[CONTEXT]")
 @click.option("-f", "--file", metavar="FILE", help="The Dockerfile.  [default: CONTEXT/Dockerfile]")
 @click.option("--target", metavar="STAGE", help="The stage to build.  [default: the last]")
@@ -37,11 +43,21 @@ from ocibuild.spec.reference import Reference
     "platforms",
     multiple=True,
     metavar="OS/ARCH[/VARIANT]",
-    help="The platform; several make an index.  [default: that of the program in the image]",
+    help="The platform; several make an index.  [default: that of the program in the image; for sources wasi/wasm]",
 )
+@click.option(
+    "--language",
+    type=click.Choice([AUTO, *LANGUAGES]),
+    help="Build the sources in CONTEXT; auto sees their language.  [default: where there is no Dockerfile]",
+)
+@click.option(
+    "--program", metavar="NAME", help="Which of the sources' programs: a binary, a package, a file, a module."
+)
+@click.option("--tool-arg", "tool_args", multiple=True, metavar="ARG", help="Hand this to the toolchain (repeatable).")
+@click.option("--config", metavar="FILE", help="Read tags and options from ocibuild.toml; --target names its target.")
 @output_options
 @record_options
-@image_options(*OPTIONS)
+@image_options(*OPTIONS, taken=("-f",))
 @registry_options
 @chunk_option
 @json_option
@@ -53,6 +69,10 @@ def build_command(
     build_contexts: tuple[str, ...],
     engine: str | None,
     platforms: tuple[str, ...],
+    language: str | None,
+    program: str | None,
+    tool_args: tuple[str, ...],
+    config: str | None,
     tags: tuple[str, ...],
     output: str | None,
     push: bool,
@@ -63,35 +83,52 @@ def build_command(
     as_json: bool,
     **said: Any,
 ) -> None:
-    """Build the last stage of a Dockerfile from files, with no daemon.
+    """Build the sources in CONTEXT, or the last stage of the Dockerfile there, into an image. No daemon is needed.
 
-    COPY, ADD of local files, and everything that is said of the image work as in docker build. Stages with RUN are
-    built by buildah, podman or docker, whichever is here; or they are not: say where their files are with
+    Rust, Go, Zig, C, AssemblyScript, JavaScript and Python are built by their own toolchains on this machine, for Wasm and
+    as static binaries, side by side, and what comes of it is checked.
+
+    Of a Dockerfile, COPY, ADD of local files, and everything that is said of the image work as in docker build. Stages
+    with RUN are built by buildah, podman or docker, whichever is here; or they are not: say where their files are with
     --build-context STAGE=DIR. Images are read from their registries with no engine.
 
     \b
-    ocibuild build .
+    ocibuild build . --platform wasi/wasm,linux/amd64 -t localhost:5000/hello:1 --push
+    ocibuild build . --language rust --program server -o server.oci
     ocibuild build -f Dockerfile-wasm --build-context build=out -t localhost:5000/hello:1 --push .
     ocibuild build --platform linux/amd64,linux/arm64 -o all.oci .
     """
     options = Options(**{name: said.pop(name) for name in OPTIONS})
+    if config is not None:
+        asked = configfile.asked(config, target, (), tags, options)
+        target, tags, options = None, asked.tags, asked.options
     host = Reference.parse(tags[0]).registry if tags else None
     with session(host, **said) as current:
-        built = build(
-            context,
-            file=file,
-            target=target,
-            build_args=build_args,
-            build_contexts=build_contexts,
-            engine=engine,
-            platforms=platforms,
-            tags=tags,
-            output=output,
-            push=push,
-            load=load,
-            dry_run=dry_run,
-            options=options,
-            session=current,
-            out=sys.stdout.buffer if output == "-" else None,
-        )
+        try:
+            built = build(
+                context,
+                file=file,
+                target=target,
+                build_args=build_args,
+                build_contexts=build_contexts,
+                engine=engine,
+                platforms=platforms,
+                language=language,
+                program=program,
+                tool_args=tool_args,
+                tags=tags,
+                output=output,
+                push=push,
+                load=load,
+                dry_run=dry_run,
+                options=options,
+                session=current,
+                out=sys.stdout.buffer if output == "-" else None,
+            )
+        except ToolError as error:
+            if said["quiet"]:
+                # What a compiler printed was not shown; now it is all there is to go by.
+                for text in getattr(error, "__notes__", ()):
+                    show.note(text)
+            raise
         report(built, tags, current, iidfile, metadata_file, as_json=as_json, to_stdout=output == "-")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from ocibuild.pack.options import about
 from ocibuild.spec.reference import Reference
 
 
-def image_options(*names: str) -> Callable[[Command], Command]:
-    """A flag for each of these fields of Options, in their order."""
+def image_options(*names: str, taken: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """A flag for each of these fields of Options, in their order; `taken` are flags that mean something else."""
 
     def add(command: Command) -> Command:
         for name in reversed(names):
@@ -29,7 +29,8 @@ def image_options(*names: str) -> Callable[[Command], Command]:
                 words |= {"is_flag": True}
             else:
                 words |= {"metavar": entry.metavar, "multiple": entry.form in ("list", "table")}
-            command = click.option(*entry.flags, name, **words)(command)
+            flags = [flag for flag in entry.flags if flag not in taken]
+            command = click.option(*flags, name, **words)(command)
         return command
 
     return add

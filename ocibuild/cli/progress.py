@@ -83,7 +83,7 @@ class Notes:
     def __call__(self, event: Event) -> None:
         """See Progress."""
         with self._lock:
-            if event.kind == "retry":
+            if event.kind in ("retry", "output"):
                 self._say(event.text)
             elif event.kind in ("note", "warning"):
                 if event.text not in self._said:
@@ -155,6 +155,10 @@ class Lines(Notes):
             rate = self._tally.moved / max(now - self._start, 0.001)
             self._last = now
             self._say(f"{self._tally}, {size(rate)}/s")
+
+    def _say(self, text: str) -> None:
+        self._last = self._clock()
+        super()._say(text)
 
     def _tell(self, text: str) -> None:
         """A line about one blob, while there are not too many of them."""

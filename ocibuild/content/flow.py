@@ -16,7 +16,7 @@ from typing import Literal
 from ocibuild.errors import Cancelled
 from ocibuild.spec.descriptor import Descriptor
 
-EventKind = Literal["plan", "start", "advance", "done", "exists", "mounted", "retry", "note", "warning"]
+EventKind = Literal["plan", "start", "advance", "done", "exists", "mounted", "retry", "note", "warning", "output"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Event:
 
     `plan` a blob will be moved, `start`/`advance`/`done` it moves (`amount`: bytes since the last event; negative when a
     retry starts over), `exists`/`mounted` it need not, `retry`, `note` and `warning` carry `text` for a person; a warning is
-    for everybody, the others are for who watches.
+    for everybody, the others are for who watches. `output` is a line that another program printed.
     """
 
     kind: EventKind

@@ -1,0 +1,160 @@
+"""`build` without a Dockerfile: sources become programs, and programs an image as `pack` makes it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from ocibuild.api import places
+from ocibuild.api.delivery import deliver, refuse_unnamed, rehearse
+from ocibuild.api.pack import Packed, with_said
+from ocibuild.api.session import Session
+from ocibuild.binary.artifact import Artifact
+from ocibuild.binary.wasm import WasmFacts
+from ocibuild.content import atomic
+from ocibuild.content.flow import Event
+from ocibuild.errors import InputError, UsageError
+from ocibuild.pack import additions, git, naming
+from ocibuild.pack.options import Options
+from ocibuild.pack.plan import Context, Input, parse_created
+from ocibuild.pack.plan import plan as make_plan
+from ocibuild.source import toolchains
+from ocibuild.source.toolchains import making
+from ocibuild.source.toolchains.bench import Bench
+from ocibuild.source.toolchains.recipe import Sources
+from ocibuild.spec.platform import WASI, Platform
+from ocibuild.spec.reference import Reference
+
+
+def is_meant(context: str | os.PathLike[str], file: object, language: str | None, program: str | None) -> bool:
+    """True where sources are to be built: they were asked for, or there is no Dockerfile and there are sources."""
+    if file is not None:
+        if language or program:
+            raise UsageError(
+                "-f builds a Dockerfile, and --language and --program build sources",
+                code="usage",
+                hint="leave one of them out",
+            )
+        return False
+    folder = Path(context)
+    asked = language is not None or program is not None
+    return asked or (not (folder / "Dockerfile").exists() and folder.is_dir() and bool(toolchains.seen(folder)))
+
+
+def refuse_others(**said: object) -> None:
+    """Raises UsageError for what only a Dockerfile has a use for."""
+    for name, value in said.items():
+        if value:
+            flag = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"{flag} is for a Dockerfile, and sources are built here",
+                code="usage",
+                hint=f"leave {flag} out, or name the Dockerfile with -f; --tool-arg says something to the toolchain",
+            )
+
+
+def refuse_arguments(tool_args: Sequence[str]) -> None:
+    """Raises UsageError where a Dockerfile is built: it has no toolchain."""
+    if tool_args:
+        raise UsageError(
+            "--tool-arg is for a toolchain, and a Dockerfile is built here",
+            code="usage",
+            hint="add --language auto to build the sources, or leave it out",
+        )
+
+
+def passed_over(context: str | os.PathLike[str]) -> str | None:
+    """What to tell where a Dockerfile was taken and sources stand beside it."""
+    found = toolchains.seen(Path(context))
+    if not found:
+        return None
+    name, shown = next(iter(found.items()))
+    return f"the Dockerfile is built, not {shown} beside it; for that one: --language {name}"
+
+
+def compiled(
+    context: str | os.PathLike[str],
+    *,
+    language: str | None = None,
+    program: str | None = None,
+    tool_args: Sequence[str] = (),
+    platforms: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    output: str | None = None,
+    push: bool = False,
+    load: str | None = None,
+    dry_run: bool = False,
+    options: Options | None = None,
+    session: Session | None = None,
+    out: BinaryIO | None = None,
+    **said: object,
+) -> Packed:
+    """Build the program in `context` for each of `platforms` (`wasi/wasm` where none is said), and pack what came of it.
+
+    `language` is one of `toolchains.LANGUAGES`, by default the one that is seen. `program` chooses where there are
+    several, `tool_args` go to the toolchain. What toolchains print becomes events of the session. Raises what `pack`
+    raises, UsageError (`language-needed`, `language-unknown`, `program-needed`, `program-unknown`,
+    `platform-unbuildable`), InputError (`context-missing`, `sources-unknown`, `sources-invalid`, `not-static`,
+    `not-a-command`), ToolError (`toolchain-missing`, `build-failed`, `build-mismatch`).
+    """
+    session = (session or Session()).begin()
+    chosen = with_said(options or Options(), said)
+    references = [Reference.parse(tag) for tag in tags]
+    refuse_unnamed(push, references)
+    folder = Path(context).absolute()
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {context}", code="context-missing", hint="give the folder of the sources")
+    spoken = toolchains.language(folder, language)
+    wanted = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(","))) or [WASI]
+    epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
+    said_so = language not in (None, toolchains.AUTO)
+    sources = Sources(folder, program, tuple(tool_args), epoch, chosen.git, said_so)
+    extra = additions.entries(chosen)
+    facts = git.facts(folder) if chosen.git else {}
+    place = places.parse(output, writing=True) if output is not None else None
+    with atomic.translated(tempfile.gettempdir()):
+        scratch = tempfile.TemporaryDirectory(prefix="ocibuild-build-", ignore_cleanup_errors=True)
+    with scratch as private:
+        bench = Bench(session.surroundings.environ, session.surroundings.home, Path(private), session.cancel)
+        artifacts = _made(spoken, sources, wanted, bench, session, dynamic=chosen.allow_dynamic)
+        inputs = [Input(artifact, platform) for artifact, platform in zip(artifacts, wanted, strict=True)]
+        plan = make_plan(inputs, chosen, Context(epoch, extra, facts))
+        named = tuple(replace(artifact, path=artifact.name) for artifact in artifacts)  # their folder is ours, and goes
+        if dry_run:
+            outcome = rehearse(plan, references, session)
+            return Packed(outcome.descriptor, outcome.references, plan, named, dry=outcome.dry)
+        if place is None and not (push or load):
+            place = places.parse(naming.layout_name(artifacts[0].name), writing=True)
+        outcome = deliver(plan, references, place, push, load, session, out, artifacts[0].name.removesuffix(".wasm"))
+    return Packed(outcome.descriptor, outcome.references, plan, named, outcome.copied)
+
+
+def _made(
+    spoken: toolchains.Language,
+    sources: Sources,
+    wanted: list[Platform],
+    bench: Bench,
+    session: Session,
+    *,
+    dynamic: bool,
+) -> list[Artifact]:
+    recipes = spoken.recipes(sources, wanted, bench)
+    name = recipes[0].name or sources.folder.name
+    told = f"building {name} from its {spoken.title} sources for {', '.join(map(str, wanted))}"
+    session.observe(Event("note", text=told))
+    with session.flow() as flow:
+        artifacts = making.make(recipes, sources, bench, flow, dynamic=dynamic)
+    for artifact, platform in zip(artifacts, wanted, strict=True):
+        session.observe(Event("note", text=f"built {artifact.name} for {platform}: {_what(artifact)}"))
+    return artifacts
+
+
+def _what(artifact: Artifact) -> str:
+    facts = artifact.facts
+    if isinstance(facts, WasmFacts):
+        return f"a {facts.kind} of WASI {facts.wasi}, {facts.role}, {artifact.size} bytes"
+    return f"{'static' if facts.static else 'dynamic'}, {artifact.size} bytes"
