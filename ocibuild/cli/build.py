@@ -10,6 +10,7 @@ import click
 from ocibuild.api.build import OPTIONS, build
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
+from ocibuild.errors import UsageError
 from ocibuild.pack.options import Options
 from ocibuild.source.engine import ENGINES
 from ocibuild.spec.reference import Reference
@@ -17,7 +18,7 @@ from ocibuild.spec.reference import Reference
 
 @click.command("build", short_help="Build the last stage of a Dockerfile.")
 @click.argument("context", default=".", metavar="[CONTEXT]")
-@click.option("-f", "--file", metavar="FILE", help="The Dockerfile.  [default: CONTEXT/Dockerfile]")
+@click.option("-f", "--file", metavar="FILE", help="The Dockerfile, - for stdin.  [default: CONTEXT/Dockerfile]")
 @click.option("--target", metavar="STAGE", help="The stage to build.  [default: the last]")
 @click.option("--build-arg", "build_args", multiple=True, metavar="NAME[=VALUE]", help="A value for ARG (repeatable).")
 @click.option(
@@ -76,10 +77,16 @@ def build_command(
     """
     options = Options(**{name: said.pop(name) for name in OPTIONS})
     host = Reference.parse(tags[0]).registry if tags else None
+    text = None
+    if file == "-":
+        if said["password_stdin"]:
+            raise UsageError("--password-stdin and -f - both read stdin", hint="log in first: ocibuild login")
+        file, text = None, sys.stdin.buffer.read()
     with session(host, **said) as current:
         built = build(
             context,
             file=file,
+            text=text,
             target=target,
             build_args=build_args,
             build_contexts=build_contexts,
