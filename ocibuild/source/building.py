@@ -221,8 +221,9 @@ class _Stage(Configuring):
         for instruction in self.stage.instructions:
             self.follow(instruction)
         return Made(
-            self.process, self.rootfs, tuple(self.layers), tuple(self.history), self.author, self.platform, self.shell
-        )
+            self.process, self.rootfs, tuple(self.layers), tuple(self.history), self.author, self.platform, self.shell,
+            self.arguments,
+        )  # fmt: skip
 
     def follow(self, instruction: Instruction) -> None:
         handlers: dict[str, Callable[[Instruction], None]] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -45,6 +46,15 @@ class Writing:
         self.seen = Rootfs() if manner.link else rootfs
         self._written: dict[str, Entry] = {}
 
+    @contextmanager
+    def told(self, manner: Manner) -> Iterator[None]:
+        """Another manner until the block ends."""
+        before, self.manner = self.manner, manner
+        try:
+            yield
+        finally:
+            self.manner = before
+
     def layer(self) -> tuple[Entry, ...]:
         """Everything that was written and the folders it stands in, parents first."""
         entries = dict(self._written)
@@ -60,7 +70,7 @@ class Writing:
             here = "/".join(path.split("/")[:depth])
             there = self.seen.look(here)
             if here and there is None:
-                self.put(self._made(Entry(tar.checked_path(here), "dir", 0o755)))
+                self.put(self._made(Entry(tar.checked_path(here), "dir", 0o755), implied=True))
             elif there is not None and there.kind != "dir":
                 raise _both(here)
 
@@ -78,10 +88,15 @@ class Writing:
         self.folder(path.rpartition("/")[0])
         self.put(self._made(replace(source, path=tar.checked_path(path))))
 
-    def _made(self, entry: Entry) -> Entry:
+    def _made(self, entry: Entry, *, implied: bool = False) -> Entry:
         uid, gid = self.manner.owner or (entry.uid, entry.gid)
         mode = entry.mode
-        if self.manner.mode is not None and entry.kind != "symlink":
+        # Symbols change what is there; a folder that nobody copied only gets a mode that is said in full.
+        if (
+            self.manner.mode is not None
+            and entry.kind != "symlink"
+            and not (implied and self.manner.mode.octal is None)
+        ):
             mode = self.manner.mode.applied(mode, is_dir=entry.kind == "dir")
         return replace(entry, uid=uid, gid=gid, mode=mode)
 
@@ -176,8 +191,9 @@ def _one(writing: Writing, tree: Tree, path: str, base: str, to: str) -> None:
             return
         if manner.unpacks is not None and (files := archive.opened(entry, manner.unpacks)) is not None:
             target = resolved(writing.seen, to)
-            writing.folder(target)
-            _inside(writing, files, "", "", target)
+            with writing.told(replace(manner, mode=None)):  # --chmod is not for what is unpacked
+                writing.folder(target)
+                _inside(writing, files, "", "", target)
             return
         kept = base if manner.parents else name
         writing.file(entry, _target(writing, f"{to}/" if manner.parents else to, kept))

@@ -1,11 +1,13 @@
-"""COPY --chmod: octal, or chmod's symbols, which change each file's own mode. POSIX.1-2017 chmod, "operation"."""
+"""COPY --chmod: octal, or chmod's symbols, which change each file's own mode. POSIX.1-2017 chmod, "operation"; the
+sticky bit is the user's, as in BSD's setmode and BuildKit.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-_CLASSES = {"u": 0o4700, "g": 0o2070, "o": 0o1007}
+_CLASSES = {"u": 0o5700, "g": 0o2070, "o": 0o0007}
 _BITS = {"r": 0o444, "w": 0o222, "x": 0o111, "s": 0o6000, "t": 0o1000}
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]*|[ugo]))+)")
 _STEP = re.compile(r"([-+=])([rwxXst]*|[ugo])(?=[-+=]|$)")

@@ -49,8 +49,9 @@ def test_archives_become_the_files_in_them(room: Room, form: str) -> None:
 
 def test_flags_are_for_what_is_in_it(room: Room) -> None:
     (room.folder / "context" / "some.tar").write_bytes(RAW)
-    room.build("FROM scratch\nADD --chown=7:8 --chmod=u=rwX,go= some.tar /\nADD --unpack=false some.tar /whole\n")
-    assert room.files(0)["etc/passwd"][1:4] == (0o600, 7, 8)
+    room.build("FROM scratch\nADD --chown=7:8 --chmod=0600 some.tar /\nADD --unpack=false some.tar /whole\n")
+    # --chmod is not one of them: tests/e2e/test_vectors.py has it from BuildKit.
+    assert room.files(0)["etc/passwd"][1:4] == (0o644, 7, 8)
     assert room.files(0)["d"][1:4] == (0o700, 7, 8)
     assert room.files(1) == {"whole": ("file", 0o644, 0, 0, RAW)}
 
