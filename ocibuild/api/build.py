@@ -43,6 +43,7 @@ def build(
     context: str | os.PathLike[str] = ".",
     *,
     file: str | os.PathLike[str] | None = None,
+    text: bytes | None = None,
     target: str | None = None,
     build_args: Mapping[str, str] | Sequence[str] = (),
     build_contexts: Mapping[str, str] | Sequence[str] = (),
@@ -65,7 +66,7 @@ def build(
 
     Sources are built where there is no Dockerfile, or where `language` or `program` is said: see `compiling.compiled`.
 
-    `file` is the Dockerfile, by default the one in the context. `build_contexts` (`NAME=DIR`, or an image as in
+    `file` is the Dockerfile, by default the one in the context; `text` is one that is no file. `build_contexts` (`NAME=DIR`, or an image as in
     `NAME=docker-image://REF`) are the files of stages that were built elsewhere, or of other folders. A stage with RUN
     that none replaces is built by `engine`: buildah, podman or docker, `none`, or by default the first of them that is
     installed. Several `platforms` make an index; with none, the programs in the image say the platform. Without `output`, `push` or `load` the image goes into the layout
@@ -73,7 +74,7 @@ def build(
     build takes those in `OPTIONS`. Raises what `pack` raises, and InputError for a Dockerfile that is wrong or asks for
     what cannot be done, with the line.
     """
-    if compiling.is_meant(context, file, language, program):
+    if compiling.is_meant(context, text if file is None else file, language, program):
         compiling.refuse_others(target=target, build_arg=build_args, build_context=build_contexts, engine=engine)
         return compiling.compiled(
             context,
@@ -100,7 +101,7 @@ def build(
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}", code="context-missing", hint="give the folder to copy from")
     path = Path(file) if file is not None else folder / "Dockerfile"
-    read = dockerfile.parse(_read(path), path.name)
+    read = dockerfile.parse(_read(path) if text is None else text, path.name)
     place = None
     if output is not None or not (push or load):
         place = places.parse(output or f"{folder.resolve().name or 'image'}.oci", writing=True)
@@ -142,6 +143,7 @@ def _asked(
     return Asked(
         context=context,
         contexts=folders,
+        room=lambda: bases.folder,
         images={name: where for name, where in contexts.items() if is_image(where)},
         image=bases.image,
         make=bases.maker(engine, folder, text, contexts),

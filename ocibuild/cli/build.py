@@ -11,7 +11,7 @@ from ocibuild.api.build import build
 from ocibuild.cli import output as show
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
-from ocibuild.errors import ToolError
+from ocibuild.errors import ToolError, UsageError
 from ocibuild.pack import configfile
 from ocibuild.pack.options import Options, about
 from ocibuild.source.engine import ENGINES
@@ -23,7 +23,7 @@ OPTIONS = tuple(name for name in about() if name != "platform")
 
 @click.command("build", short_help="Build sources, or the last stage of a Dockerfile.")
 @click.argument("context", default=".", metavar="[CONTEXT]")
-@click.option("-f", "--file", metavar="FILE", help="The Dockerfile.  [default: CONTEXT/Dockerfile]")
+@click.option("-f", "--file", metavar="FILE", help="The Dockerfile, - for stdin.  [default: CONTEXT/Dockerfile]")
 @click.option("--target", metavar="STAGE", help="The stage to build.  [default: the last]")
 @click.option("--build-arg", "build_args", multiple=True, metavar="NAME[=VALUE]", help="A value for ARG (repeatable).")
 @click.option(
@@ -103,11 +103,17 @@ def build_command(
         asked = configfile.asked(config, target, (), tags, options)
         target, tags, options = None, asked.tags, asked.options
     host = Reference.parse(tags[0]).registry if tags else None
+    text = None
+    if file == "-":
+        if said["password_stdin"]:
+            raise UsageError("--password-stdin and -f - both read stdin", hint="log in first: ocibuild login")
+        file, text = None, sys.stdin.buffer.read()
     with session(host, **said) as current:
         try:
             built = build(
                 context,
                 file=file,
+                text=text,
                 target=target,
                 build_args=build_args,
                 build_contexts=build_contexts,
@@ -128,7 +134,7 @@ def build_command(
         except ToolError as error:
             if said["quiet"]:
                 # What a compiler printed was not shown; now it is all there is to go by.
-                for text in getattr(error, "__notes__", ()):
-                    show.note(text)
+                for line in getattr(error, "__notes__", ()):
+                    show.note(line)
             raise
         report(built, tags, current, iidfile, metadata_file, as_json=as_json, to_stdout=output == "-")

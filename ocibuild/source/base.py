@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import BinaryIO, Protocol, cast
 
 from ocibuild.content import codec
 from ocibuild.content.blob import BLOCK, Content
-from ocibuild.content.tar import Entry
-from ocibuild.errors import ContentError, InputError, ToolError
+from ocibuild.content.tar import RECORD, Entry
+from ocibuild.errors import ContentError, InputError, OcibuildError
 from ocibuild.image import rootfs
 from ocibuild.image.plan import Existing, Tar
 from ocibuild.image.rootfs import Member, RootFs
@@ -183,25 +183,27 @@ def read(source: Source, manifest: Manifest, folder: Path, *, lasting: bool) -> 
     return Base(config, Files(source.place, _linked(root, tars)), tuple(layers))
 
 
-def flat(tar: Path, place: str) -> Files:
-    """The files of a whole file system in one tar, of which no more than the headers are read.
-
-    Raises ToolError (`stage-failed`) for what is no tar.
-    """
+def flat(tar: Path, place: str, damaged: Callable[[Exception], OcibuildError]) -> Files:
+    """All the files in one tar, of which no more than the headers are read; `damaged` is raised for what is no tar."""
     whole, found = Flat(tar), dict[str, tuple[Member, Content | None]]()
     try:
         with tarfile.open(tar, "r:") as archive:
             for info in archive:
                 member = rootfs.member(info)
-                if member is None or not member.path:
+                if member is None:
+                    raise tarfile.TarError(f"{info.name!r} in it leads out of it")
+                if not member.path:
                     continue
                 content: Content | None = Part(whole, 0, member.size, member.offset) if member.kind == "file" else None
                 if member.kind == "hardlink" and member.target in found:
                     original, content = found[member.target]
                     member = replace(original, path=member.path)
                 found[member.path] = member, content
-    except (tarfile.TarError, OSError) as error:
-        raise ToolError(f"{place} cannot be read: {error}", code="stage-failed") from error
+            archive.fileobj.seek(archive.offset)
+            if archive.fileobj.read(RECORD).strip(b"\0"):
+                raise tarfile.TarError("it is damaged")  # tarfile takes that for the end
+    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
+        raise damaged(error) from error
     return Files(place, found.values())
 
 

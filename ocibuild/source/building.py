@@ -20,6 +20,7 @@ from ocibuild.source.copying import Manner, Writing, copy
 from ocibuild.source.dockerfile import Dockerfile, Instruction, invalid, is_heredoc, parse, unsupported
 from ocibuild.source.engine import Staged
 from ocibuild.source.filetree import Rootfs, Tree, resolved
+from ocibuild.source.modes import Mode
 from ocibuild.source.patterns import Patterns
 from ocibuild.source.stages import (
     Asked,
@@ -220,8 +221,9 @@ class _Stage(Configuring):
         for instruction in self.stage.instructions:
             self.follow(instruction)
         return Made(
-            self.process, self.rootfs, tuple(self.layers), tuple(self.history), self.author, self.platform, self.shell
-        )
+            self.process, self.rootfs, tuple(self.layers), tuple(self.history), self.author, self.platform, self.shell,
+            self.arguments,
+        )  # fmt: skip
 
     def follow(self, instruction: Instruction) -> None:
         handlers: dict[str, Callable[[Instruction], None]] = {
@@ -319,21 +321,24 @@ class _Stage(Configuring):
         for flag in ("checksum", "keep-git-dir"):
             if flag in flags:
                 raise unsupported(instruction.at, f"--{flag} is for what is fetched", "take it out")
-        mode = flags.get("chmod")
-        if mode is not None and not re.fullmatch(r"[0-7]{1,5}", mode):
-            raise unsupported(instruction.at, f"--chmod={mode} is not octal", "write it as --chmod=0755")
+        try:
+            mode = Mode.of(flags["chmod"]) if "chmod" in flags else None
+        except ValueError as error:
+            raise invalid(
+                instruction.at, f"--chmod: {error}", "write it as --chmod=0755 or --chmod=u=rwX,go=rX"
+            ) from error
         try:
             excluded = [self.expand(instruction, value) for name, value in instruction.flags if name == "exclude"]
             exclude = Patterns.of(excluded)
         except ValueError as error:
             raise invalid(instruction.at, str(error), "escape the character if it is meant as it stands") from error
         return Manner(
-            mode=int(mode, 8) & 0o7777 if mode is not None else None,
+            mode=mode,
             owner=self.owner(instruction, flags.get("chown", "")),
             parents=_on(flags, "parents"),
             exclude=exclude,
             link=_on(flags, "link"),
-            unpacks=instruction.word == "ADD" and flags.get("unpack", "true") != "false",
+            unpacks=self.build.asked.room if instruction.word == "ADD" and flags.get("unpack") != "false" else None,
         )
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from ocibuild.content.tar import Entry
 from ocibuild.image.plan import Existing, Tar
@@ -39,7 +39,8 @@ class Line:
 class Made:
     """What a stage came to. `layers` and the lines that are not empty go together, in order.
 
-    A layer is a base image's, or the entries of one of ours.
+    A layer is a base image's, or the entries of one of ours. `arguments` are those of its ARG lines, which a stage that
+    goes on from it knows too.
     """
 
     process: Process
@@ -49,6 +50,7 @@ class Made:
     author: str | None = None
     platform: Platform | None = None
     shell: tuple[str, ...] = ()
+    arguments: Mapping[str, str] = field(default_factory=dict)
 
 
 class Configuring:
@@ -58,7 +60,7 @@ class Configuring:
         self.rootfs, self.process, self.author, self.shell = base.rootfs, base.process, base.author, base.shell
         self.history = list(base.history)
         self.escape, self.notes = escape, notes
-        self.arguments: dict[str, str] = {}
+        self.arguments = dict(base.arguments)
         self.cmd_is_ours = False
 
     # -- words
@@ -127,13 +129,13 @@ class Configuring:
         self.said(f"ENTRYPOINT [{_quoted(self.process.entrypoint)}]")
 
     def expose(self, instruction: Instruction) -> None:
-        ports: set[str] = set()
+        ports: list[str] = []
         for word in self.expand(instruction, instruction.rest).split():
             match = _PORTS.fullmatch(word)
             first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
             if match is None or not 0 < first <= last < 65536:
                 raise invalid(instruction.at, f"{word} is no port", "write 8080, 53/udp or 8000-8002")
-            ports |= {f"{port}/{(match[3] or 'tcp').lower()}" for port in range(first, last + 1)}
+            ports += [f"{port}/{(match[3] or 'tcp').lower()}" for port in range(first, last + 1)]
         self.process = replace(self.process, exposed_ports=tuple(sorted({*self.process.exposed_ports, *ports})))
         self.said(f"EXPOSE [{' '.join(sorted(ports))}]")
 

@@ -7,33 +7,35 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from ocibuild.content import tar
 from ocibuild.content.blob import Bytes
 from ocibuild.content.tar import Entry
 from ocibuild.errors import InputError, UsageError
+from ocibuild.source import archive
 from ocibuild.source.filetree import Rootfs, Tree, joined, resolved
+from ocibuild.source.modes import Mode
 from ocibuild.source.patterns import Patterns, wildcard
-
-_ARCHIVES = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd")
 
 
 @dataclass(frozen=True)
 class Manner:
-    """How to copy: octal `mode` and `owner` (user, group) of what is written, None to keep the files' own.
+    """How to copy: `mode` and `owner` (user, group) of what is written, None to keep the files' own.
 
     With `parents`, sources keep their folders; `exclude` counts below each source; `link` does not look at what is in
-    the stage; `unpacks` is ADD, which would unpack archives.
+    the stage. `unpacks` is ADD, which unpacks archives: it gives the folder for what they are unpacked to.
     """
 
-    mode: int | None = None
+    mode: Mode | None = None
     owner: tuple[int, int] | None = None
     parents: bool = False
     exclude: Patterns = field(default_factory=Patterns)
     link: bool = False
-    unpacks: bool = False
+    unpacks: Callable[[], Path] | None = None
 
 
 class Writing:
@@ -43,6 +45,15 @@ class Writing:
         self.rootfs, self.manner = rootfs, manner
         self.seen = Rootfs() if manner.link else rootfs
         self._written: dict[str, Entry] = {}
+
+    @contextmanager
+    def told(self, manner: Manner) -> Iterator[None]:
+        """Another manner until the block ends."""
+        before, self.manner = self.manner, manner
+        try:
+            yield
+        finally:
+            self.manner = before
 
     def layer(self) -> tuple[Entry, ...]:
         """Everything that was written and the folders it stands in, parents first."""
@@ -59,7 +70,7 @@ class Writing:
             here = "/".join(path.split("/")[:depth])
             there = self.seen.look(here)
             if here and there is None:
-                self.put(self._made(Entry(tar.checked_path(here), "dir", 0o755)))
+                self.put(self._made(Entry(tar.checked_path(here), "dir", 0o755), implied=True))
             elif there is not None and there.kind != "dir":
                 raise _both(here)
 
@@ -77,9 +88,16 @@ class Writing:
         self.folder(path.rpartition("/")[0])
         self.put(self._made(replace(source, path=tar.checked_path(path))))
 
-    def _made(self, entry: Entry) -> Entry:
+    def _made(self, entry: Entry, *, implied: bool = False) -> Entry:
         uid, gid = self.manner.owner or (entry.uid, entry.gid)
-        mode = entry.mode if self.manner.mode is None or entry.kind == "symlink" else self.manner.mode
+        mode = entry.mode
+        # Symbols change what is there; a folder that nobody copied only gets a mode that is said in full.
+        if (
+            self.manner.mode is not None
+            and entry.kind != "symlink"
+            and not (implied and self.manner.mode.octal is None)
+        ):
+            mode = self.manner.mode.applied(mode, is_dir=entry.kind == "dir")
         return replace(entry, uid=uid, gid=gid, mode=mode)
 
 
@@ -171,8 +189,12 @@ def _one(writing: Writing, tree: Tree, path: str, base: str, to: str) -> None:
     if entry.kind != "dir":
         if manner.exclude.match(name):
             return
-        if manner.unpacks:
-            _refuse_archive(entry)
+        if manner.unpacks is not None and (files := archive.opened(entry, manner.unpacks)) is not None:
+            target = resolved(writing.seen, to)
+            with writing.told(replace(manner, mode=None)):  # --chmod is not for what is unpacked
+                writing.folder(target)
+                _inside(writing, files, "", "", target)
+            return
         kept = base if manner.parents else name
         writing.file(entry, _target(writing, f"{to}/" if manner.parents else to, kept))
         return
@@ -200,16 +222,3 @@ def _inside(writing: Writing, tree: Tree, top: str, below: str, target: str) -> 
         elif not manner.exclude.take_back:
             continue
         _inside(writing, tree, top, relative, target)
-
-
-def _refuse_archive(entry: Entry) -> None:
-    if entry.content is None:
-        return
-    with entry.content.open() as stream:
-        head = stream.read(512)
-    if head.startswith(_ARCHIVES) or head[257:262] == b"ustar":
-        raise InputError(
-            f"ADD would unpack {entry.path}, which is not done here",
-            code="archive-add",
-            hint="COPY it as it is, or unpack it and COPY the folder",
-        )

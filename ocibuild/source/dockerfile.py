@@ -67,7 +67,7 @@ class Instruction:
         if not self.rest.startswith("["):
             return None
         try:
-            words, _ = json.JSONDecoder().raw_decode(self.rest)  # what follows an array is passed over, as in BuildKit
+            words = json.loads(self.rest)
         except (ValueError, RecursionError):
             return None
         if not all(isinstance(word, str) for word in words):
@@ -156,7 +156,7 @@ def _instructions(lines: Sequence[str], escape: str, name: str) -> Iterator[Inst
         if text.strip():
             line_number = _first(lines, start) + 1
             at = f"{name} line {line_number}"
-            documents, number = _documents(text, lines, number, escape, at)
+            documents, number = _documents(text, lines, number, at)
             yield replace(_instruction(text.strip(), at, documents), line=line_number)
 
 
@@ -226,15 +226,13 @@ def _nearest(word: str, known: Sequence[str], before: str = "") -> str:
     return f"did you mean {before}{near[0]}?" if near else f"there are {', '.join(before + one for one in known)}"
 
 
-def _documents(
-    text: str, lines: Sequence[str], number: int, escape: str, at: str
-) -> tuple[tuple[HereDocument, ...], int]:
+def _documents(text: str, lines: Sequence[str], number: int, at: str) -> tuple[tuple[HereDocument, ...], int]:
     """The here-documents that an instruction announces, and the number of the line after them."""
     words = text.split()
     verb = words[1] if words[0].upper() == "ONBUILD" and len(words) > 1 else words[0]
     if verb.upper() not in _WITH_HEREDOCS:
         return (), number
-    documents, split = [], split_words(text, escape)
+    documents, split = [], split_words(text)  # these are a shell's words, whatever # escape= says
     if _unquoted(split[-1]) is None:
         return (), number  # a quote that is not closed: shells would read on, BuildKit sees no here-document
     for word in split:

@@ -163,7 +163,7 @@ class Stored:
             self._archive(tar)
         except ToolError:
             return self.whole.files  # a file system that cannot be seen from here: the engine may be on another machine
-        return base.flat(tar, f"stage {self.order.stage}")
+        return _read(tar, self.order)
 
     def _archive(self, tar: Path) -> None:
         """All files in one tar, out of where the engine has them: much quicker than as an image."""
@@ -211,7 +211,7 @@ class Exported:
     @cached_property
     def files(self) -> Rootfs:
         """See Staged."""
-        return base.flat(self._exported("tar"), f"stage {self.order.stage}")
+        return _read(self._exported("tar"), self.order)
 
     @cached_property
     def whole(self) -> Base:
@@ -226,6 +226,14 @@ class Exported:
 
 
 _ARCHIVE = 'tar=$1 && shift && root=$("$@") && tar --create --file "$tar" --directory "$root" .'
+
+
+def _read(tar: Path, order: Order) -> Rootfs:
+    return base.flat(
+        tar,
+        f"stage {order.stage}",
+        lambda error: ToolError(f"{order.at}: what was handed over cannot be read: {error}", code="stage-failed"),
+    )
 
 
 def _manifest(source: Source) -> Manifest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ocibuild.errors import InputError, UsageError
 from ocibuild.source.base import Base
@@ -32,7 +33,8 @@ class Asked:
 
     `platform` None means that the programs in the image shall say; a Dockerfile that asks for it first cannot be built.
     `image` reads a place for a platform, and where it has nothing for that and the flag is set, for the machine's own.
-    `make` has an engine build a stage; None where there is no engine.
+    `make` has an engine build a stage; None where there is no engine. `room` gives a folder for what has to be unpacked
+    until the image is written; without it archives stay as they are.
     """
 
     context: Tree
@@ -40,6 +42,7 @@ class Asked:
     arguments: Mapping[str, str] = field(default_factory=dict)
     target: str | None = None
     platform: Platform | None = None
+    room: Callable[[], Path] | None = None
     images: Mapping[str, str] = field(default_factory=dict)
     image: Callable[[str, Platform | None, bool], Base] | None = None
     make: Callable[[Order], Staged] | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.cli.conftest import Ran
 
@@ -40,3 +43,20 @@ def test_an_error_names_line_reason_and_cure(run: Run, folder: Path) -> None:
     assert ran.out == ""
     assert "error: Dockerfile line 2: RUN in stage build needs an engine, and there is none [stage-unbuilt]" in ran.err
     assert "--build-context build=DIR" in ran.err
+
+
+def test_a_dockerfile_may_come_from_stdin(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def typed(text: bytes, *words: str) -> Ran:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
+        return run("build", "-f", "-", *words)
+
+    text = b'FROM scratch\nCOPY hello.wasm /\nENTRYPOINT ["/hello.wasm"]\n'
+    ran = typed(text, "-o", "one.oci")
+    assert ran.status == 0, ran.err
+    (folder / "Dockerfile").write_bytes(text)
+    assert run("build", "-o", "one.oci").out == ran.out
+    wrong = typed(b"FROM scratch\nCOPPY a b\n", "-o", "two.oci")
+    assert "error: Dockerfile line 2: unknown instruction COPPY" in wrong.err
+    both = typed(text, "-t", "localhost:1/a", "--username", "me", "--password-stdin")
+    assert both.status == 2
+    assert "both read stdin" in both.err

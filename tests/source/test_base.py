@@ -158,7 +158,7 @@ LOWER = (
     ("gone", b"g"),
     ("bin/tool", b"tool"),  # nothing says that bin is a folder
     ("kept", b"kept"),
-    member("kept-too", tarfile.LNKTYPE, "kept"),
+    member("kept-too", tarfile.LNKTYPE, "kept", 0o644),
 )
 UPPER = (
     (".wh.gone", b""),
@@ -166,7 +166,7 @@ UPPER = (
     member("data", tarfile.DIRTYPE, mode=0o2750, uid=7, gid=8),
     ("data/x", b"x"),
     member("data/link", tarfile.SYMTYPE, "../etc/passwd"),
-    member("data/again", tarfile.LNKTYPE, "data/x"),
+    member("data/again", tarfile.LNKTYPE, "data/x", 0o644),
 )
 
 
