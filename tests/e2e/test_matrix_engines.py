@@ -128,8 +128,12 @@ def _wasmtime(park: Park, image: Image) -> Said:
     return call("wasmtime", "run", file, *ARGUMENTS, environ=park.docker.environ)
 
 
-def _ocibuild(park: Park, image: Image) -> Said:
-    return park.ocibuild("run", park.reference(image), "--", *ARGUMENTS)
+def _ocibuild(*options: str) -> Callable[[Park, Image], Said]:
+    def run(park: Park, image: Image) -> Said:
+        environ = park.podman.environ if "podman" in options else park.docker.environ
+        return engines.ocibuild("run", *options, park.reference(image), "--", *ARGUMENTS, environ=environ)
+
+    return run
 
 
 RUN: dict[str, Callable[[Park, Image], Said]] = {
@@ -144,7 +148,10 @@ RUN: dict[str, Callable[[Park, Image], Said]] = {
     "CRI, runc": _cri(""),
     "CRI, wasmtime shim": _cri("wasmtime"),
     "wasmtime": _wasmtime,
-    "ocibuild run": _ocibuild,
+    "ocibuild run": _ocibuild(),
+    "ocibuild run, containerd": _ocibuild("--engine", "containerd"),
+    "ocibuild run, docker": _ocibuild("--engine", "docker", "--net"),
+    "ocibuild run, podman": _ocibuild("--engine", "podman", "--runtime", "youki"),
 }
 
 
