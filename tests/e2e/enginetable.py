@@ -66,6 +66,9 @@ ENGINES = (
     Engine("CRI, wasmtime shim", "a Pod whose runtime class has the handler `wasmtime`"),
     Engine("wasmtime", "`ocibuild extract IMAGE -o FILE`, `wasmtime run FILE`"),
     Engine("ocibuild run", "`ocibuild run IMAGE`"),
+    Engine("ocibuild run, containerd", "`ocibuild run --engine containerd IMAGE`"),
+    Engine("ocibuild run, docker", "`ocibuild run --engine docker --net IMAGE`"),
+    Engine("ocibuild run, podman", "`ocibuild run --engine podman --runtime youki IMAGE`"),
 )  # fmt: skip
 
 
@@ -101,6 +104,7 @@ _NOT_KEPT = Refused("invalid tar header", "podman keeps layers that are tars")
 _NO_ARTIFACT = Refused("unsupported image-specific operation on artifact", "podman keeps images, not artifacts, here")
 _WASM_ONLY = Refused("", "with this annotation youki takes every program for Wasm")
 _MODULES = Refused("", "youki runs core modules, not components")
+_NO_COMPONENTS = replace(_MODULES, words="was given a WebAssembly component")
 _NOT_UNPACKED = Refused(
     "parent snapshot", "CRI unpacks layers for the node's system only; `ocibuild check --for kubernetes` says so before"
 )
@@ -122,7 +126,7 @@ _ROWS: dict[str, tuple[Expected, ...]] = {
         _NO_ARTIFACT,
         Runs(WASM),
         Runs(WASM),
-        replace(_MODULES, words="was given a WebAssembly component"),
+        _NO_COMPONENTS,
     ),
     "CRI, runc": (Runs(NATIVE), _NOT_UNPACKED, _NO_FILE, _NO_FILE, Runs(NATIVE), _NO_LINUX, _NOT_UNPACKED),
     "CRI, wasmtime shim": (
@@ -136,6 +140,9 @@ _ROWS: dict[str, tuple[Expected, ...]] = {
     ),
     "wasmtime": (_NO_WASM, *(Runs(WASM),) * 6),
     "ocibuild run": (Runs(NATIVE), *(Runs(WASM),) * 6),
+    "ocibuild run, containerd": (Runs(NATIVE), *(Runs(WASM),) * 6),
+    "ocibuild run, docker": (Runs(NATIVE), *(Runs(WASM),) * 6),
+    "ocibuild run, podman": (Runs(NATIVE), *(Runs(WASM),) * 5, _NO_COMPONENTS),
 }
 EXPECTED: dict[tuple[str, str], Expected] = {
     (engine, image.name): expected for engine, row in _ROWS.items() for image, expected in zip(IMAGES, row, strict=True)
@@ -162,7 +169,8 @@ In an index, `native` says that the engine took the native entry. The shim is `t
 shims are made of, with wasmtime. Docker's settings are those of `tests/e2e/engines.py`: the containerd image store, and
 `"features": {"time-namespaces": false}`, without which that library refuses a container; on a network of Docker's own
 instead of the host's, a container of the shim is never started, and the command hangs. The Pods run on the host's network.
-podman keeps of an index that is loaded only the entry for its host; it pulled the Wasm ones.
+podman keeps of an index that is loaded only the entry for its host; it pulled the Wasm ones. `ocibuild run --engine` gives an
+engine the one entry that it runs, as a tar layer where the runtime takes no other.
 """
 
 

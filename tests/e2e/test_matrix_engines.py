@@ -128,8 +128,12 @@ def _wasmtime(park: Park, image: Image) -> Said:
     return call("wasmtime", "run", file, *ARGUMENTS, environ=park.docker.environ)
 
 
-def _ocibuild(park: Park, image: Image) -> Said:
-    return park.ocibuild("run", park.reference(image), "--", *ARGUMENTS)
+def _ocibuild(*options: str) -> Callable[[Park, Image], Said]:
+    def run(park: Park, image: Image) -> Said:
+        environ = park.podman.environ if "podman" in options else park.docker.environ
+        return engines.ocibuild("run", *options, park.reference(image), "--", *ARGUMENTS, environ=environ)
+
+    return run
 
 
 RUN: dict[str, Callable[[Park, Image], Said]] = {
@@ -144,7 +148,10 @@ RUN: dict[str, Callable[[Park, Image], Said]] = {
     "CRI, runc": _cri(""),
     "CRI, wasmtime shim": _cri("wasmtime"),
     "wasmtime": _wasmtime,
-    "ocibuild run": _ocibuild,
+    "ocibuild run": _ocibuild(),
+    "ocibuild run, containerd": _ocibuild("--engine", "containerd"),
+    "ocibuild run, docker": _ocibuild("--engine", "docker", "--net"),
+    "ocibuild run, podman": _ocibuild("--engine", "podman", "--runtime", "youki"),
 }
 
 
@@ -166,6 +173,26 @@ def test_an_engine_does_with_an_image_what_the_table_says(
             assert said.status not in (0, engines.TIMED_OUT), said
             assert "Hello" not in said.out
             assert words in said.err
+
+
+def test_docker_starts_no_container_of_the_shim_on_a_network_of_its_own(park: Park) -> None:
+    """The reason for `--network host` in the table. The shim tells no process before the start, and Docker waits for it."""
+    image = park.reference(enginetable.IMAGES[1])
+    words = ["run", "--detach", "--runtime", WASMTIME, "--platform", "wasi/wasm", "--network", "none", image]
+    said = park.docker.docker(*words, seconds=10)
+    assert said.status == engines.TIMED_OUT, said
+    assert park.docker.docker("ps", "--all", "--format", "{{.Status}}").out.strip() == "Created"
+
+
+def test_docker_with_time_namespaces_is_refused_by_the_shim(part: Part) -> None:
+    """The reason for Docker's setting in engines.py."""
+    with engines.containerd(part) as containerd, engines.docker(part, containerd, time_namespaces=True) as docker:
+        loaded = engines.ocibuild("pack", ROOT / "samples/hello.wasm", "--load", "docker", environ=docker.environ)
+        assert loaded.status == 0, loaded.err
+        words = ["--runtime", WASMTIME, "--network", "host", "--platform", "wasi/wasm", "hello"]
+        said = docker.docker("run", "--rm", *words)
+        assert said.status == 125
+        assert "invalid spec for new user namespace container" in said.err
 
 
 def test_the_versions_are_those_the_page_names(park: Park) -> None:
