@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ocibuild.api import places
 from ocibuild.api.places import Place
@@ -21,9 +20,11 @@ from ocibuild.spec import annotation
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
 from ocibuild.store.base import Target
-from ocibuild.store.copy import Copied, copy
 from ocibuild.store.layout import LayoutStore
-from ocibuild.store.memory import MemoryStore, dry
+
+if TYPE_CHECKING:
+    from ocibuild.store.copy import Copied
+    from ocibuild.store.memory import MemoryStore
 
 UNNAMED = "latest"
 """The tag in a layout or archive of an image nobody named."""
@@ -59,16 +60,14 @@ def deliver(
         if place is not None and place.transport == "docker":
             raise UsageError(f"-o {place} is not a local place", code="usage", hint=f"to push there: -t {place} --push")
         direct = place is not None and place.transport == "oci"
-        if place is not None and direct:
-            stage = LayoutStore(place.path)
-        else:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ocibuild-", ignore_cleanup_errors=True))
-            stage = LayoutStore(Path(folder) / "layout")
+        stage = LayoutStore(place.path) if place is not None and direct else _aside(stack)
         flow = stack.enter_context(session.flow())
         with stage:
             root = assemble(made, stage, flow).with_platform(None)
             _tag(stage, root, named, place)
         if place is not None and not direct:
+            from ocibuild.store.copy import copy
+
             with places.target(place, out) as archive:
                 copy(stage, root, archive, flow=flow)
                 _tag(archive, root, named, place)
@@ -81,12 +80,21 @@ def deliver(
     return Outcome(root, names, tuple(copied))
 
 
+def _aside(stack: ExitStack) -> LayoutStore:
+    """A layout that is gone with the stack."""
+    from tempfile import TemporaryDirectory
+
+    folder = stack.enter_context(TemporaryDirectory(prefix="ocibuild-", ignore_cleanup_errors=True))
+    return LayoutStore(Path(folder) / "layout")
+
+
 def _alone(
     stage: LayoutStore, root: Descriptor, named: Sequence[Reference], stack: ExitStack, flow: Flow
 ) -> LayoutStore:
     """The image without what else its layout holds, which nobody asked an engine to take."""
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ocibuild-", ignore_cleanup_errors=True))
-    alone = LayoutStore(Path(folder) / "layout")
+    from ocibuild.store.copy import copy
+
+    alone = _aside(stack)
     with alone:
         copy(stage, root, alone, flow=flow)
         _tag(alone, root, named, None)
@@ -95,6 +103,8 @@ def _alone(
 
 def rehearse(made: Plan, references: list[Reference], session: Session) -> Outcome:
     """The same with nothing written: digests alone."""
+    from ocibuild.store.memory import dry
+
     with session.flow() as flow, dry() as store:
         root = assemble(made, store, flow)
     return Outcome(root, _names(root, references, None), dry=store)
@@ -115,6 +125,8 @@ def _tag(target: Target, root: Descriptor, references: Sequence[Reference], plac
 
 
 def _push(stage: LayoutStore, root: Descriptor, reference: Reference, session: Session, flow: Flow) -> Copied:
+    from ocibuild.store.copy import copy
+
     with session.registry(reference) as registry:
         return copy(stage, root, registry, names=[reference.tag] if reference.tag else [], flow=flow)
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from ocibuild.api import places
 from ocibuild.api.delivery import deliver, refuse_unnamed, rehearse
@@ -14,14 +14,16 @@ from ocibuild.api.session import Session
 from ocibuild.binary.artifact import Artifact, inspect
 from ocibuild.errors import UsageError
 from ocibuild.image.plan import Plan
-from ocibuild.pack import additions, configfile, git, naming
-from ocibuild.pack.options import Options
+from ocibuild.pack import additions, naming
+from ocibuild.pack.options import Options, Target
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
-from ocibuild.store.copy import Copied
-from ocibuild.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from ocibuild.store.copy import Copied
+    from ocibuild.store.memory import MemoryStore
 
 
 @dataclass(frozen=True)
@@ -65,11 +67,11 @@ def pack(
     NetworkError, ToolError; nothing half-written stays behind.
     """
     session = (session or Session()).begin()
-    asked = configfile.asked(config, target, files, tags, options or Options())
-    chosen = with_said(asked.options, said)
-    references = [Reference.parse(tag) for tag in asked.tags]
+    wanted = asked(config, target, files, tags, options or Options())
+    chosen = with_said(wanted.options, said)
+    references = [Reference.parse(tag) for tag in wanted.tags]
     refuse_unnamed(push, references)
-    inputs = [_look(file, chosen) for file in asked.files]
+    inputs = [_look(file, chosen) for file in wanted.files]
     made = make_plan(inputs, chosen, _context(chosen, inputs, session))
     artifacts = tuple(entry.artifact for entry in inputs)
     if dry_run:
@@ -81,6 +83,21 @@ def pack(
         place = None
     outcome = deliver(made, references, place, push, load, session, out, artifacts[0].name)
     return Packed(outcome.descriptor, outcome.references, made, artifacts, outcome.copied)
+
+
+def asked(
+    config: str | os.PathLike[str] | None,
+    name: str | None,
+    files: Sequence[str | os.PathLike[str]],
+    tags: Sequence[str],
+    options: Options,
+) -> Target:
+    """What is to be packed: what was said, over the target of that name in a config file. Raises UsageError."""
+    if config is None and name is None:
+        return Target(tuple(os.fspath(file) for file in files), tuple(tags), options)
+    from ocibuild.pack import configfile
+
+    return configfile.asked(config, name, files, tags, options)
 
 
 def with_said(options: Options, said: dict[str, object]) -> Options:
@@ -108,4 +125,10 @@ def _look(argument: str, options: Options) -> Input:
 def _context(options: Options, inputs: Sequence[Input], session: Session) -> Context:
     epoch = parse_created(options.created) if options.created else session.surroundings.source_date_epoch() or 0
     folder = Path(inputs[0].artifact.path).absolute().parent if inputs else Path()
-    return Context(epoch, additions.entries(options), git.facts(folder) if options.git else {})
+    return Context(epoch, additions.entries(options), _git(folder) if options.git else {})
+
+
+def _git(folder: Path) -> dict[str, str]:
+    from ocibuild.pack import git
+
+    return git.facts(folder)

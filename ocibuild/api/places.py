@@ -14,7 +14,6 @@ from typing import BinaryIO, Literal
 from ocibuild.errors import StoreError, UsageError
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.reference import Reference
-from ocibuild.store.archive import ArchiveReader, ArchiveWriter
 from ocibuild.store.base import Source, Target
 from ocibuild.store.layout import LayoutStore
 
@@ -85,6 +84,8 @@ def source(place: Place) -> Source:
     """Open a local place for reading. Raises StoreError."""
     if place.transport == "oci":
         return LayoutStore(Path(place.path))
+    from ocibuild.store.archive import ArchiveReader
+
     return ArchiveReader(place.path, _archive(place))
 
 
@@ -94,6 +95,8 @@ def target(place: Place, out: BinaryIO | None = None) -> Target:
         return LayoutStore(Path(place.path))
     if place.path == "-" and out is None:
         raise UsageError("- is the standard output, and there is none here", code="usage", hint="pass a stream as out=")
+    from ocibuild.store.archive import ArchiveWriter
+
     return ArchiveWriter(place.path, _archive(place), out if place.path == "-" else None)
 
 

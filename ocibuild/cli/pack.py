@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 
-from ocibuild.api.pack import pack
+from ocibuild.api.pack import asked, pack
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
-from ocibuild.pack import configfile
 from ocibuild.pack.options import Options, about
 from ocibuild.spec.reference import Reference
 
@@ -50,18 +49,18 @@ def pack_command(
     ocibuild pack app.wasm app-linux-amd64 app-linux-arm64 -t ghcr.io/me/app:1 --push
     """
     options = {name: said.pop(name) for name in about()}
-    asked = configfile.asked(config, target, files, tags, Options(**options))
-    tags = asked.tags
+    wanted = asked(config, target, files, tags, Options(**options))
+    tags = wanted.tags
     host = Reference.parse(tags[0]).registry if tags else None
     with session(host, **said) as current:
         packed = pack(
-            *asked.files,
+            *wanted.files,
             tags=tags,
             output=output,
             push=push,
             load=load,
             dry_run=dry_run,
-            options=asked.options,
+            options=wanted.options,
             session=current,
             out=sys.stdout.buffer if output == "-" else None,
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -45,7 +44,7 @@ class Incoming:
     """
 
     def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
-        self.path = folder / f".{secrets.token_hex(8)}.part"
+        self.path = folder / f".{os.urandom(8).hex()}.part"
         self._mode = mode
         self._stream: IO[bytes] | None = None
 

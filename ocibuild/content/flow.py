@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ocibuild.errors import Cancelled
 from ocibuild.spec.descriptor import Descriptor
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, ThreadPoolExecutor
 
 EventKind = Literal["plan", "start", "advance", "done", "exists", "mounted", "retry", "note", "warning", "output"]
 
@@ -95,15 +97,54 @@ def _ignore(event: Event) -> None:
     pass
 
 
+class _Pool:
+    """Threads that are there once somebody wants them: what is small needs none, and loading them takes its time."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size = size
+        self._name = name
+        self._lock = threading.Lock()
+        self._made: ThreadPoolExecutor | None = None
+        self._is_closed = False
+
+    def get(self) -> Executor:
+        """The pool. Raises RuntimeError once it was closed."""
+        with self._lock:
+            if self._is_closed:
+                raise RuntimeError("the flow has ended")
+            if self._made is None:
+                from concurrent.futures import ThreadPoolExecutor
+
+                self._made = ThreadPoolExecutor(self._size, self._name)
+            return self._made
+
+    def close(self) -> None:
+        """Wait for what runs, and drop what waits."""
+        with self._lock:
+            self._is_closed = True
+        if self._made is not None:
+            self._made.shutdown(wait=True, cancel_futures=True)
+
+
 @dataclass(frozen=True)
 class Flow:
-    """Where events go, what calls the work off, and the two pools: `cpu` for compressing, `io` for moving."""
+    """Where events go, what calls the work off, and two pools, of which that for compressing has `workers` threads."""
 
     observe: Callable[[Event], None]
     cancel: Cancel
-    cpu: Executor
-    io: Executor
     workers: int
+    _cpu: _Pool
+    _io: _Pool
+
+    @property
+    def cpu(self) -> Executor:
+        """The pool for compressing."""
+        return self._cpu.get()
+
+    @property
+    def io(self) -> Executor:
+        """The pool for moving."""
+        return self._io.get()
 
     @classmethod
     @contextmanager
@@ -121,16 +162,15 @@ class Flow:
         """
         workers = cpu or _processors()
         cancel = cancel or Cancel()
-        cpu_pool = ThreadPoolExecutor(workers, "ocibuild-cpu")
-        io_pool = ThreadPoolExecutor(io, "ocibuild-io")
+        pools = _Pool(workers, "ocibuild-cpu"), _Pool(io, "ocibuild-io")
         try:
-            yield cls(observe, cancel, cpu_pool, io_pool, workers)
+            yield cls(observe, cancel, workers, *pools)
         except BaseException:
             cancel.set()
             raise
         finally:
-            cpu_pool.shutdown(wait=True, cancel_futures=True)
-            io_pool.shutdown(wait=True, cancel_futures=True)
+            for pool in pools:
+                pool.close()
 
 
 def _processors() -> int:

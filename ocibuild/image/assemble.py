@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK, Blob, Content, File, changed
@@ -21,6 +22,9 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.store.base import Ingests, Target
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _IN_FLIGHT = 10
 
@@ -157,7 +161,12 @@ def _blocks(pieces: Iterator[bytes], length: int) -> Iterator[bytes]:
 def _encoded(blocks: Iterator[bytes], compressor: codec.Codec, diff: hashlib._Hash, flow: Flow) -> Iterator[bytes]:
     limit = min(flow.workers + 2, _IN_FLIGHT)
     pending: deque[Future[bytes]] = deque()
-    for block in blocks:
+    first, second = next(blocks, None), next(blocks, None)
+    if first is not None and second is None:
+        diff.update(first)
+        yield compressor.encode(first)  # a thread would only wait for it
+        return
+    for block in chain((block for block in (first, second) if block is not None), blocks):
         pending.append(flow.cpu.submit(compressor.encode, block))
         diff.update(block)
         if len(pending) >= limit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import stat
@@ -121,7 +120,9 @@ def _ca_certs() -> Entry:
 
 
 def _tzdata() -> list[Entry]:
-    spec = importlib.util.find_spec("tzdata")
+    from importlib.util import find_spec
+
+    spec = find_spec("tzdata")
     places = [Path(place) / "zoneinfo" for place in (spec.submodule_search_locations or [])] if spec else []
     for place in (*places, Path("/usr/share/zoneinfo")):
         if (place / "UTC").exists():

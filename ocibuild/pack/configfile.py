@@ -18,18 +18,17 @@ Keys are the command line's flags without their dashes. A target goes over those
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from ocibuild.errors import UsageError
 from ocibuild.pack import configlines
-from ocibuild.pack.options import About, Options, about
+from ocibuild.pack.options import About, Options, Target, about
 
 TOP = ("schema", "vars", "defaults", "targets", "groups")
 LISTS = ("files", "tags", "inherits")
@@ -38,15 +37,6 @@ LISTS = ("files", "tags", "inherits")
 _NAMES = ("ocibuild.toml", "pyproject.toml")
 _MAX_FILE = 1024 * 1024
 _VARIABLE = re.compile(r"\$\$|\$\{([^{}]*)\}")
-
-
-@dataclass(frozen=True)
-class Target:
-    """What to pack: files as `FILE[=PLATFORM]`, references, and what is said about the image."""
-
-    files: tuple[str, ...]
-    tags: tuple[str, ...]
-    options: Options
 
 
 def keys() -> dict[str, str]:
@@ -329,6 +319,8 @@ def _merged_tables(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str,
 
 
 def _meant(word: str, known: Sequence[str]) -> str | None:
+    import difflib
+
     near = difflib.get_close_matches(word.replace("_", "-"), known, n=1)
     if near:
         return f"did you mean {near[0]}?"

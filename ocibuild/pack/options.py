@@ -87,6 +87,15 @@ class Options:
     allow_dynamic: bool = _switch("Pack a dynamically linked binary all the same.", "--allow-dynamic")
 
 
+@dataclass(frozen=True)
+class Target:
+    """What to pack: files as `FILE[=PLATFORM]`, references, and what is said about the image."""
+
+    files: tuple[str, ...]
+    tags: tuple[str, ...]
+    options: Options
+
+
 def about() -> dict[str, About]:
     """Each field's name and what it is to a person, in order."""
     return {entry.name: entry.metadata["about"] for entry in fields(Options)}

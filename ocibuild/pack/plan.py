@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -232,6 +231,8 @@ def words_of(text: str | None, flag: str) -> tuple[str, ...]:
     """An option's words: a JSON array, or split as a shell does. Raises UsageError (`words-invalid`)."""
     if not text:
         return ()
+    import shlex
+
     try:
         split = json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
     except ValueError as error:

@@ -6,7 +6,6 @@ is a host, and for Docker Hub's short names.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass, replace
 
@@ -71,8 +70,10 @@ class Reference:
         host = _bare_host(self.registry)
         if host == "localhost" or host.endswith(".localhost"):
             return True
+        from ipaddress import ip_address
+
         try:
-            return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+            return ip_address(host.partition("%")[0]).is_loopback
         except ValueError:
             return False
 
@@ -152,8 +153,10 @@ def _valid_host(registry: str) -> bool:
     if not _HOST.fullmatch(registry):
         return False
     if registry.startswith("["):
+        from ipaddress import IPv6Address
+
         try:
-            ipaddress.IPv6Address(_bare_host(registry))
+            IPv6Address(_bare_host(registry))
         except ValueError:
             return False
     _, _, port = registry.rpartition(":") if not registry.endswith("]") and ":" in registry else ("", "", "")
