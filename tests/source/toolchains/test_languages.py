@@ -137,3 +137,24 @@ def test_a_time_is_told_to_the_toolchain(fakes: Fakes, tmp_path: Path) -> None:
     build(folder, dry_run=True, session=fakes.session())
     build(folder, dry_run=True, created="1800000000", session=fakes.session())
     assert [call["env"]["SOURCE_DATE_EPOCH"] for call in fakes.calls("go", "build")] == ["1700000000", "1800000000"]
+
+
+@pytest.mark.parametrize("said", [{"format": "artifact"}, {"consumer": "wkg"}])
+def test_a_shape_without_a_platform_is_built_for_one_all_the_same(
+    fakes: Fakes, tmp_path: Path, said: dict[str, str]
+) -> None:
+    folder = crate(fakes, tmp_path / "a", targets=("wasm32-wasip2",))
+    packed = build(folder, platforms=["wasip2/wasm"], session=fakes.session(), **said)
+    assert packed.artifacts[0].kind == "component"
+    assert packed.plan.shape == "artifact"  # type: ignore[union-attr]
+
+
+def test_a_shape_that_is_none_is_told_before_anything_is_built(fakes: Fakes, tmp_path: Path) -> None:
+    folder = module(fakes, tmp_path / "a")
+    for said in ({"format": "tarball"}, {"consumer": "nobody"}, {"user": "0"}):
+        try:
+            build(folder, dry_run=True, session=fakes.session(), **said)
+        except UsageError as error:
+            assert error.code in ("shape-unknown", "consumer-unknown")
+            assert not fakes.calls("go")
+    assert fakes.calls("go", "build")
