@@ -31,7 +31,9 @@ from ocibuild.spec.platform import WASI, Platform
 from ocibuild.spec.reference import Reference
 
 
-def is_meant(context: str | os.PathLike[str], file: object, language: str | None, program: str | None) -> bool:
+def is_meant(
+    context: str | os.PathLike[str], file: object = None, language: str | None = None, program: str | None = None
+) -> bool:
     """True where sources are to be built: they were asked for, or there is no Dockerfile and there are sources."""
     if file is not None:
         if language or program:
@@ -70,7 +72,10 @@ def refuse_arguments(tool_args: Sequence[str]) -> None:
 
 def passed_over(context: str | os.PathLike[str]) -> str | None:
     """What to tell where a Dockerfile was taken and sources stand beside it."""
-    found = toolchains.seen(Path(context))
+    try:
+        found = toolchains.seen(Path(context))
+    except InputError:
+        return None  # a package.json that cannot be read is no affair of a Dockerfile
     if not found:
         return None
     name, shown = next(iter(found.items()))
