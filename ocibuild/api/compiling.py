@@ -18,7 +18,8 @@ from ocibuild.binary.wasm import WasmFacts
 from ocibuild.content import atomic
 from ocibuild.content.flow import Event
 from ocibuild.errors import InputError, UsageError
-from ocibuild.pack import additions, git, naming
+from ocibuild.image.shapes import shape
+from ocibuild.pack import additions, git, naming, presets
 from ocibuild.pack.options import Options
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
@@ -30,7 +31,9 @@ from ocibuild.spec.platform import WASI, Platform
 from ocibuild.spec.reference import Reference
 
 
-def is_meant(context: str | os.PathLike[str], file: object, language: str | None, program: str | None) -> bool:
+def is_meant(
+    context: str | os.PathLike[str], file: object = None, language: str | None = None, program: str | None = None
+) -> bool:
     """True where sources are to be built: they were asked for, or there is no Dockerfile and there are sources."""
     if file is not None:
         if language or program:
@@ -69,7 +72,10 @@ def refuse_arguments(tool_args: Sequence[str]) -> None:
 
 def passed_over(context: str | os.PathLike[str]) -> str | None:
     """What to tell where a Dockerfile was taken and sources stand beside it."""
-    found = toolchains.seen(Path(context))
+    try:
+        found = toolchains.seen(Path(context))
+    except InputError:
+        return None  # a package.json that cannot be read is no affair of a Dockerfile
     if not found:
         return None
     name, shown = next(iter(found.items()))
@@ -112,6 +118,7 @@ def compiled(
     wanted = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(","))) or [WASI]
     epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
     said_so = language not in (None, toolchains.AUTO)
+    says = _says_platform(chosen)
     sources = Sources(folder, program, tuple(tool_args), epoch, chosen.git, said_so)
     extra = additions.entries(chosen)
     facts = git.facts(folder) if chosen.git else {}
@@ -121,7 +128,11 @@ def compiled(
     with scratch as private:
         bench = Bench(session.surroundings.environ, session.surroundings.home, Path(private), session.cancel)
         artifacts = _made(spoken, sources, wanted, bench, session, dynamic=chosen.allow_dynamic)
-        inputs = [Input(artifact, platform) for artifact, platform in zip(artifacts, wanted, strict=True)]
+        # A shape that has no platform still has one that it is built for.
+        inputs = [
+            Input(artifact, platform if says or not platform.is_wasm else None)
+            for artifact, platform in zip(artifacts, wanted, strict=True)
+        ]
         plan = make_plan(inputs, chosen, Context(epoch, extra, facts))
         named = tuple(replace(artifact, path=artifact.name) for artifact in artifacts)  # their folder is ours, and goes
         if dry_run:
@@ -131,6 +142,12 @@ def compiled(
             place = places.parse(naming.layout_name(artifacts[0].name), writing=True)
         outcome = deliver(plan, references, place, push, load, session, out, artifacts[0].name.removesuffix(".wasm"))
     return Packed(outcome.descriptor, outcome.references, plan, named, outcome.copied)
+
+
+def _says_platform(options: Options) -> bool:
+    """True where the shape of a Wasm image says its platform. Raises UsageError (`shape-unknown`, `consumer-unknown`)."""
+    name = options.format or (presets.preset(options.consumer).shape if options.consumer else "image")
+    return shape(name).runnable
 
 
 def _made(

@@ -104,9 +104,11 @@ def resolve(
                 options = replace(options, consumer=who)
             return pack(*target.files, tags=where, push=not dry_run, dry_run=dry_run, options=options, session=current)
         if os.path.isdir(each.key):
+            from ocibuild.api import compiling
             from ocibuild.api.build import build
 
-            return build(each.key, tags=where, push=not dry_run, dry_run=dry_run, session=current)
+            said = Options(consumer=who) if compiling.is_meant(each.key) else None
+            return build(each.key, tags=where, push=not dry_run, dry_run=dry_run, options=said, session=current)
         return pack(
             each.key, tags=where, push=not dry_run, dry_run=dry_run, options=Options(consumer=who), session=current
         )

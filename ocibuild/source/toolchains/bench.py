@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from ocibuild.source.toolchains.recipe import Step
 _GRACE = 2.0
 _MINUTES = 10
 _LONGEST = 64 * 1024
+_STEERING = re.compile(r"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])")
 _OWN_GROUP = os.name == "posix"
 
 
@@ -82,8 +84,6 @@ class Bench:
         finally:
             # A server that the toolchain left behind (sccache) may hold the pipe open for ever.
             reader.join(_GRACE)
-            if not reader.is_alive():
-                process.stdout.close()
         self.cancel.check()
         return status
 
@@ -111,10 +111,12 @@ def missing(message: str, cure: str) -> ToolError:
 
 def _read(pipe: IO[bytes], tell: Callable[[str], None]) -> None:
     # A line without an end is cut; compilers do not print such, but programs they run may.
-    while line := pipe.readline(_LONGEST):
-        text = line.decode("utf-8", "replace").rstrip()
-        if text:
-            tell(text)
+    with pipe:
+        while line := pipe.readline(_LONGEST):
+            # Colours and bars are for terminals; what they draw over is not shown.
+            text = _STEERING.sub("", line.decode("utf-8", "replace")).rstrip().rpartition("\r")[2]
+            if text:
+                tell(text)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from ocibuild.source.toolchains.recipe import Recipe, Sources, one_of
 from ocibuild.spec.platform import Platform
 
 _LAST = 40
+_UNUSUAL = re.compile(r"[^\w.+-]+")
 
 
 def make(recipes: Sequence[Recipe], sources: Sources, bench: Bench, flow: Flow, *, dynamic: bool) -> list[Artifact]:
@@ -85,11 +87,16 @@ def _kept(recipe: Recipe, sources: Sources, bench: Bench) -> Path:
         )
     folder = bench.scratch / "programs" / str(recipe.platform).replace("/", "-")
     suffix = ".wasm" if recipe.platform.is_wasm else ""
-    kept = folder / ((recipe.name or product.name.removesuffix(".wasm")) + suffix)
+    kept = folder / (_plain(recipe.name or product.name.removesuffix(".wasm"), sources.folder) + suffix)
     with atomic.translated(kept):
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(product, kept)
     return kept
+
+
+def _plain(name: str, folder: Path) -> str:
+    """A name that is one part of a path: projects may call themselves anything."""
+    return next((made for text in (name, folder.name) if (made := _UNUSUAL.sub("-", text).strip(".-"))), "program")
 
 
 def _program(path: Path) -> bool:

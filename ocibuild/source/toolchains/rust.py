@@ -77,8 +77,11 @@ def _recipe(
         said = own.split("\x1f") if own is not None else bench.environ["RUSTFLAGS"].split()
         env["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join([*filter(None, said), *flags])
     else:
-        if not settings.get("target", {}).get(triple, {}).get("rustflags"):
-            flags = [*_words(settings.get("build", {}).get("rustflags")), *flags]
+        # cargo joins a target's flags from everywhere, and takes those of [build] only where a target has none.
+        has_own = f"CARGO_TARGET_{_variable(triple)}_RUSTFLAGS" in bench.environ
+        if not has_own and not settings.get("target", {}).get(triple, {}).get("rustflags"):
+            build = _words(settings.get("build", {}).get("rustflags"))
+            flags = [*build, *bench.environ.get("CARGO_BUILD_RUSTFLAGS", "").split(), *flags]
         words += ["--config", f"target.{triple}.rustflags={json.dumps(flags)}"]
     linker = compiler.linker(triple, bench, settings)
     if linker:
@@ -185,13 +188,17 @@ class _Compiler:
     def linker(self, triple: str, bench: Bench, settings: Mapping[str, Any]) -> str | None:
         """Who links for another machine than this, where nobody has said it; None leaves it to rustc."""
         machine, _, rest = triple.partition("-unknown-linux-")
-        variable = f"CARGO_TARGET_{triple.upper().replace('-', '_')}_LINKER"
+        variable = f"CARGO_TARGET_{_variable(triple)}_LINKER"
         said = bench.environ.get(variable) or settings.get("target", {}).get(triple, {}).get("linker")
-        if not rest or said or self.host.startswith(f"{machine}-"):
+        if not rest or said or (self.host.startswith(f"{machine}-") and "linux" in self.host):
             return None
         if rest.startswith("musl"):
             return "rust-lld"  # the target brings its own libc; only the linker must not be this machine's
         return bench.find(f"{machine.replace('riscv64gc', 'riscv64')}-linux-{rest}-gcc")
+
+
+def _variable(triple: str) -> str:
+    return triple.upper().replace("-", "_")
 
 
 def _settings(folder: Path, bench: Bench) -> dict[str, Any]:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from ocibuild.api.build import build
+from ocibuild.api.resolve import resolve
 from ocibuild.errors import InputError, UsageError
 from ocibuild.source import toolchains
-from tests.source.toolchains.fakes import SAMPLES, Fakes, crate, module
+from tests.source.toolchains.fakes import PYTHON, SAMPLES, Fakes, crate, module
 
 
 @pytest.mark.parametrize("folder, language", [("rust/hello-docker", "rust"), ("go/hello", "go")])
@@ -137,3 +138,59 @@ def test_a_time_is_told_to_the_toolchain(fakes: Fakes, tmp_path: Path) -> None:
     build(folder, dry_run=True, session=fakes.session())
     build(folder, dry_run=True, created="1800000000", session=fakes.session())
     assert [call["env"]["SOURCE_DATE_EPOCH"] for call in fakes.calls("go", "build")] == ["1700000000", "1800000000"]
+
+
+@pytest.mark.parametrize("said", [{"format": "artifact"}, {"consumer": "wkg"}])
+def test_a_shape_without_a_platform_is_built_for_one_all_the_same(
+    fakes: Fakes, tmp_path: Path, said: dict[str, str]
+) -> None:
+    folder = crate(fakes, tmp_path / "a", targets=("wasm32-wasip2",))
+    packed = build(folder, platforms=["wasip2/wasm"], session=fakes.session(), **said)
+    assert packed.artifacts[0].kind == "component"
+    assert packed.plan.shape == "artifact"  # type: ignore[union-attr]
+
+
+def test_a_shape_that_is_none_is_told_before_anything_is_built(fakes: Fakes, tmp_path: Path) -> None:
+    folder = module(fakes, tmp_path / "a")
+    for said in ({"format": "tarball"}, {"consumer": "nobody"}, {"user": "0"}):
+        try:
+            build(folder, dry_run=True, session=fakes.session(), **said)
+        except UsageError as error:
+            assert error.code in ("shape-unknown", "consumer-unknown")
+            assert not fakes.calls("go")
+    assert fakes.calls("go", "build")
+
+
+@pytest.mark.parametrize(
+    "name, called",
+    [("../../../evil", "evil"), ("a b\\n", "a-b"), ("..", "a"), ("a/b", "a-b"), ("hej-då", "hej-då"), ("", "a")],
+)
+def test_a_project_may_call_itself_anything(fakes: Fakes, tmp_path: Path, name: str, called: str) -> None:
+    fakes.program("componentize-py", PYTHON)
+    folder = tmp_path / "a"
+    (folder / "wit").mkdir(parents=True)
+    (folder / "app.py").touch()
+    (folder / "pyproject.toml").write_text(f'[project]\nname = "{name}"\n')
+    packed = build(folder, dry_run=True, session=fakes.session())
+    assert packed.artifacts[0].name == f"{called}.wasm"
+
+
+def test_a_dockerfile_does_not_mind_what_stands_beside_it(fakes: Fakes, tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text("{")
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY package.json /\nENTRYPOINT ["/package.json"]\n')
+    assert build(tmp_path, platforms=["wasi/wasm"], dry_run=True, session=fakes.session()).notes == ()
+
+
+def test_a_folder_reached_by_a_link_is_the_same(fakes: Fakes, tmp_path: Path) -> None:
+    folder = module(fakes, tmp_path / "a")
+    (tmp_path / "link").symlink_to(folder)
+    build(tmp_path / "link", dry_run=True, session=fakes.session())
+    assert fakes.calls("go", "build")[0]["words"][-1] == "."
+
+
+def test_resolve_builds_what_kubernetes_can_run(fakes: Fakes, tmp_path: Path) -> None:
+    module(fakes, tmp_path / "a")
+    (tmp_path / "app.yaml").write_text("image: ocibuild://a\n")
+    made = resolve(tmp_path / "app.yaml", repo="localhost:5000/team", dry_run=True, session=fakes.session())
+    assert made.images[0].packed.plan.shape == "wasm-layer"  # type: ignore[union-attr]
+    assert made.text.startswith("image: localhost:5000/team/a@sha256:")

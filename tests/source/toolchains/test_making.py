@@ -40,6 +40,31 @@ def test_what_toolchains_print_is_told_line_by_line(fakes: Fakes, tmp_path: Path
     assert sorted(fakes.output) == ["linux/amd64 | # compiling", "wasi/wasm | # compiling"]
 
 
+def test_colours_and_bars_are_not_told(fakes: Fakes, tmp_path: Path) -> None:
+    folder = module(fakes, tmp_path / "a")
+    drawn = r'print("\x1b[1m\x1b[31merror\x1b[0m: no\x1b]8;;x\x07\n\n 10%\r 90%\rdone")'
+    fakes.program("go", f'if words[0] == "build": {drawn}\n' + GO)
+    build(folder, session=fakes.session(), dry_run=True)
+    assert fakes.output == ["error: no", "done", "# compiling"]
+
+
+def test_a_server_that_a_toolchain_leaves_behind_is_not_waited_for(fakes: Fakes, tmp_path: Path) -> None:
+    folder = module(fakes, tmp_path / "a")
+    source = f"""
+import subprocess
+if words[0] == "build":
+    left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    (pathlib.Path({str(tmp_path)!r}) / "left").write_text(str(left.pid))
+"""
+    fakes.program("go", source + GO)
+    begun = time.monotonic()
+    try:
+        build(folder, session=fakes.session(), dry_run=True)
+    finally:
+        os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
+    assert time.monotonic() - begun < 30
+
+
 def test_targets_are_built_side_by_side(fakes: Fakes, tmp_path: Path) -> None:
     """Each waits for the other to have begun: one after the other, the first would never end well."""
     if len(os.sched_getaffinity(0)) < 2:

@@ -98,6 +98,14 @@ def test_flags_of_the_projects_settings_are_not_lost(fakes: Fakes, tmp_path: Pat
     assert flags(built(fakes, folder, "linux/amd64")[MUSL], MUSL)[:2] == ["--cfg", "tokio_unstable"]
 
 
+def test_flags_of_a_target_keep_those_of_build_out_as_in_cargo(fakes: Fakes, tmp_path: Path) -> None:
+    folder = crate(fakes, tmp_path / "a", targets=(MUSL,))
+    fakes.environ["CARGO_BUILD_RUSTFLAGS"] = "--cfg all"
+    assert flags(built(fakes, folder, "linux/amd64")[MUSL], MUSL)[:2] == ["--cfg", "all"]
+    fakes.environ["CARGO_TARGET_X86_64_UNKNOWN_LINUX_MUSL_RUSTFLAGS"] = "--cfg one"
+    assert "all" not in flags(built(fakes, folder, "linux/amd64")[MUSL], MUSL)
+
+
 @pytest.mark.parametrize(
     "name, value", [("RUSTFLAGS", "--cfg  tokio_unstable"), ("CARGO_ENCODED_RUSTFLAGS", "--cfg\x1ftokio_unstable")]
 )

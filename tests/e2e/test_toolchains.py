@@ -1,0 +1,33 @@
+"""From sources to a registry, and from there to a running program."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.servers import Ocibuild, Part, Running
+
+pytestmark = pytest.mark.real
+SAMPLES = Path(__file__).parents[2] / "samples"
+
+
+def test_sources_are_built_pushed_and_run(ocibuild: Ocibuild, registry: Running, part: Part, tmp_path: Path) -> None:
+    part("go")
+    shutil.copytree(SAMPLES / "go" / "hello", tmp_path / "a")
+    name = f"{registry.host}/team/hello"
+    words = ("build", tmp_path / "a", "--platform", "wasi/wasm,linux/amd64", "-t", f"{name}:1", "--push", "--json")
+    pushed = json.loads(ocibuild(*words, seconds=300))
+    digest = pushed["containerimage.digest"]
+    assert pushed["references"] == [f"{name}@{digest}"]
+    index = json.loads(ocibuild("manifest", f"{name}:1"))
+    assert [entry["platform"] for entry in index["manifests"]] == [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "wasm", "os": "wasi"},
+    ]
+    assert ocibuild("run", f"{name}:1", "--", "one") == "Hello, Docker!\nargument: one\n"
+    again = json.loads(ocibuild(*words, seconds=300))
+    assert again["containerimage.digest"] == digest
+    assert again["pushed"][0]["written"] == 0, again["pushed"]
