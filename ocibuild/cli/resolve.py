@@ -33,6 +33,7 @@ from ocibuild.spec.reference import Reference
 )
 @click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", help="Their tag (repeatable).  [default: latest]")
 @click.option("--for", "consumer", metavar="NAME", help="Who will run the Wasm ones.  [default: kubernetes]")
+@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH,…", help="What to build a folder for.")
 @click.option("--config", metavar="FILE", help="An ocibuild.toml: ocibuild://NAME is its target of that name.")
 @click.option("--dry-run", is_flag=True, help="Make the digests, and push nothing.")
 @registry_options
@@ -44,6 +45,7 @@ def resolve_command(
     repo: str | None,
     tags: tuple[str, ...],
     consumer: str | None,
+    platforms: tuple[str, ...],
     config: str | None,
     dry_run: bool,
     as_json: bool,
@@ -58,6 +60,8 @@ def resolve_command(
     ocibuild resolve -f app.yaml --repo ghcr.io/me | kubectl apply -f -
     ocibuild resolve -f config/ -R --repo 'ghcr.io/me/{path}' -t v1
     """
+    if STDIN in files and reach["password_stdin"]:
+        raise click.UsageError("-f - and --password-stdin both want stdin: log in with ocibuild login first")
     stdin = sys.stdin.buffer.read() if STDIN in files else b""
     host = Reference.parse(re.sub("[{}]", "", repo)).registry if repo else None
     with session(host, **reach) as current:
@@ -69,13 +73,14 @@ def resolve_command(
             dry_run=dry_run,
             config=config,
             consumer=consumer,
+            platforms=platforms,
             stdin=stdin,
             session=current,
         )
         for image in done.images:
-            for note in image.packed.notes:
+            for note in image.notes:
                 say(current, f"{image.source}: {note}")
-            for copied in image.packed.copied:
+            for copied in image.copied:
                 say(current, f"{image.source}: {told(copied)}")
         for note in done.notes:
             say(current, note)

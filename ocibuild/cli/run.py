@@ -86,8 +86,9 @@ def run_command(
 ) -> None:
     """Run a program with this terminal's stdin, stdout and stderr; its exit status becomes ours.
 
-    ARGUMENTs replace the image's. A Wasm program sees nothing of this machine but what --env and --dir say, and its
-    image's own files for reading; a native one runs as any program here does. Status 134: it trapped; 124: --timeout.
+    ARGUMENTs replace the image's. A Wasm program sees nothing of this machine but what --env, --dir, --mount and --net
+    say, and its image's own files for reading; a native one runs as any program here does. An HTTP component is served.
+    With --engine it runs in a container, and nothing of it stays. Status 134: it trapped; 124: --timeout.
     """
     launch = Launch(
         arguments=arguments,

@@ -49,8 +49,8 @@ class Container:
             # A KEY alone stays so: its value is then on no command line.
             pairs = list(launch.env)
             line += ["--interactive", "--pull", self.pull, "--name", self.name]
-            if not any(word.startswith(("--net=", "--network")) or word == "--net" for word in self.extra):
-                line += ["--network", "host" if launch.net else "none"]
+            if not self.own_network:
+                line += ["--network", "host" if launch.net or self.needs_network else "none"]
             limit, folder = "--memory", "--workdir"
         line += ["--platform", self.platform, *self.runtime.flags]
         for pair in pairs:
@@ -64,6 +64,16 @@ class Container:
             # ctr's words replace the entrypoint too, so all of them are said.
             return (*line, *self.extra, self.image, self.name, *words)
         return (*line, "--entrypoint", words[0], *self.extra, self.image, *words[1:])
+
+    @property
+    def own_network(self) -> bool:
+        """True where the person's words for the engine say the network."""
+        return any(word.startswith(("--net=", "--network")) or word == "--net" for word in self.extra)
+
+    @property
+    def needs_network(self) -> bool:
+        """True where it starts on the host's network only: Docker waits without end for a shim on one of its own."""
+        return self.engine == "docker" and self.runtime.shim
 
     def start(self, environ: Mapping[str, str]) -> Start:
         """The process to start, and what ends the container where that process was ended. Raises as `words`."""

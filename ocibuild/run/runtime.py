@@ -42,10 +42,10 @@ _CURES = {
 
 @dataclass(frozen=True)
 class Runtime:
-    """The engine's flags for it; whether it starts components, and whether it reads raw layers instead of files."""
+    """The engine's flags for it; whether it is a shim, and reads raw layers as well as files."""
 
     flags: tuple[str, ...] = ()
-    components: bool = True
+    shim: bool = False
     raw: bool = False
 
 
@@ -79,7 +79,7 @@ def named(engine: Engine, name: str, *, wasm: bool, path: str = "") -> Runtime:
         name = f"io.containerd.{name}.v1"
     base = posixpath.basename(path or name)
     if name.startswith("io.containerd.") or base.startswith(("io.containerd.", "containerd-shim-")):
-        return Runtime(("--runtime", name), raw=wasm and engine == "containerd")
+        return Runtime(("--runtime", name), shim=True, raw=wasm and engine == "containerd")
     flags = ("--runc-binary" if engine == "containerd" else "--runtime", name)
     return Runtime(flags if not wasm or base == "crun-wasm" else (*flags, "--annotation", _ANNOTATION))
 

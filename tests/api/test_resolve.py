@@ -21,7 +21,7 @@ def test_it_gives_the_text_and_the_images(tmp_path: Path) -> None:
         (image,) = done.images
         assert done.text == f"image: {image.reference} # here\n"
         assert image.places == (f"{tmp_path / 'app.yaml'}:1",)
-        assert registry.tags[("me/hello", "v1")] == image.packed.digest
+        assert registry.tags[("me/hello", "v1")] == image.reference.partition("@")[2]
 
 
 def test_a_session_that_is_called_off_stops_it(tmp_path: Path) -> None:

@@ -189,6 +189,20 @@ def test_folders_files_and_stdin(run: Run, small: str, monkeypatch: pytest.Monke
     assert "[file-not-found]" in run("resolve", "-f", "nowhere.yaml", "--repo", small).err
 
 
+def test_stdin_is_read_for_one_thing(run: Run, small: str) -> None:
+    ran = run("resolve", "-f", "-", "--repo", small, "--username", "ada", "--password-stdin")
+    assert ran.status == 2
+    assert "ocibuild login" in ran.err
+
+
+def test_a_link_has_the_name_it_is_written_with(run: Run, small: str) -> None:
+    Path("link.wasm").symlink_to("hello.wasm")
+    Path("app.yaml").write_text("- ocibuild://link.wasm\n- ocibuild://hello.wasm\n")
+    link, hello = yaml.safe_load(run("resolve", "-f", "app.yaml", "--repo", small).out)
+    assert link.startswith(f"{small}/link@")
+    assert hello.startswith(f"{small}/hello@")
+
+
 def test_json_tells_what_became_of_what(run: Run, registry: Registry, repo: str) -> None:
     document = json.loads(run("resolve", "-f", "app.yaml", "--repo", f"{repo}/{{path}}", "--json").out)
     assert [(image["source"], image["places"]) for image in document["images"]] == [
@@ -222,11 +236,32 @@ def test_a_target_of_a_config_file_and_a_folder_to_build(run: Run, registry: Reg
     assert [entry["platform"]["os"] for entry in manifest(registry, both)["manifests"]] == ["linux", "wasi"]  # type: ignore[attr-defined]
     assert built.startswith(f"{repo}/built@")
     assert hello.startswith(f"{repo}/hello@")
+    assert manifest(registry, built)["layers"][0]["mediaType"].endswith("wasm.component.layer.v0+wasm")  # type: ignore[index]
     ran = run("resolve", "-f", "app.yaml", "--repo", repo)
     assert "app.yaml:1: there is no both" in ran.err
     Path("app.yaml").write_text("image: ocibuild://nothing\n")
     ran = run("resolve", "-f", "app.yaml", "--repo", repo, "--config", "ocibuild.toml")
     assert "nor a target of that name; there are both" in ran.err
+
+
+def test_a_folder_whose_image_has_more_files_stays_a_tar(run: Run, registry: Registry, small: str) -> None:
+    Path("built").mkdir()
+    shutil.copy("hello.wasm", "built")
+    Path("built/page.html").write_text("x")
+    Path("built/Dockerfile").write_text('FROM scratch\nCOPY hello.wasm page.html /\nENTRYPOINT ["/hello.wasm"]\n')
+    Path("app.yaml").write_text("spec: {containers: [{image: ocibuild://built}]}\n")
+    dry = run("resolve", "-f", "app.yaml", "--repo", small, "--dry-run")
+    assert registry.manifests == {}
+    ran = run("resolve", "-f", "app.yaml", "--repo", small)
+    assert ran.out == dry.out
+    assert "it stays a tar layer" in ran.err
+    (image,) = images(ran.out)
+    assert manifest(registry, image)["layers"][0]["mediaType"].endswith("tar+gzip")  # type: ignore[index]
+    assert registry.tags == {("me/built", "latest"): image.partition("@")[2]}
+    Path("built/Dockerfile").write_text("FROM scratch\nNONSENSE\n")
+    ran = run("resolve", "-f", "app.yaml", "--repo", small)
+    assert (ran.status, ran.out) == (1, "")
+    assert "app.yaml:1: " in ran.err
 
 
 # --- nothing is printed where anything failed -----------------------------------------------------------------------

@@ -308,6 +308,17 @@ def test_further_words_go_to_the_engine(run: Run, engines: Engines) -> None:
     assert started.count("--network") == 0, "the person's own stands alone"
 
 
+def test_docker_starts_a_shim_on_the_hosts_network(run: Run, engines: Engines) -> None:
+    log = engines("docker", runtimes=SHIM)
+    ran = run("run", HELLO, "--engine", "docker")
+    assert "without --net" in ran.err
+    assert flags([line for line in calls(log) if line[0] == "run"][-1], "--network") == ["host"]
+    assert "without --net" not in run("run", HELLO, "--engine", "docker", "--net").err
+    ran = run("run", HELLO, "--engine", "docker", "--engine-arg", "--network=bridge")
+    assert "without --net" not in ran.err
+    assert flags([line for line in calls(log) if line[0] == "run"][-1], "--network") == []
+
+
 def test_mounts_in_each_engines_words(run: Run, engines: Engines) -> None:
     Path("a,b").mkdir()
     Path("file").write_text("")
