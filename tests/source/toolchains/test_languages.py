@@ -192,5 +192,7 @@ def test_resolve_builds_what_kubernetes_can_run(fakes: Fakes, tmp_path: Path) ->
     module(fakes, tmp_path / "a")
     (tmp_path / "app.yaml").write_text("image: ocibuild://a\n")
     made = resolve(tmp_path / "app.yaml", repo="localhost:5000/team", dry_run=True, session=fakes.session())
-    assert made.images[0].packed.plan.shape == "wasm-layer"  # type: ignore[union-attr]
+    packed = build(tmp_path / "a", dry_run=True, consumer="kubernetes", session=fakes.session())
+    assert packed.plan.shape == "wasm-layer"  # type: ignore[union-attr]
+    assert made.images[0].reference == f"localhost:5000/team/a@{packed.digest}"
     assert made.text.startswith("image: localhost:5000/team/a@sha256:")
