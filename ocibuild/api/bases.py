@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform as machine
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -81,7 +81,12 @@ class Bases:
         return base.read(source, manifest, self.folder, lasting=True)
 
     def maker(
-        self, asked: str | None, context: Path, ignored: str | None, contexts: Mapping[str, str]
+        self,
+        asked: str | None,
+        context: Path,
+        ignored: str | None,
+        contexts: Mapping[str, str],
+        handed_on: Sequence[str] = (),
     ) -> Callable[[Order], Staged] | None:
         """What has the engine that is asked for build a stage, None where there is none; see Engine for the rest.
 
@@ -100,6 +105,7 @@ class Bases:
                 context=context,
                 ignored=ignored,
                 contexts={key: told(text, name) for key, text in contexts.items()},
+                handed_on=tuple(handed_on),
                 folder=self.folder,
                 environ=self.session.surroundings.environ,
                 user=self.session.surroundings.user,

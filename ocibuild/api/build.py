@@ -48,6 +48,9 @@ def build(
     build_args: Mapping[str, str] | Sequence[str] = (),
     build_contexts: Mapping[str, str] | Sequence[str] = (),
     engine: str | None = None,
+    secrets: Sequence[str] = (),
+    ssh: Sequence[str] = (),
+    no_cache: bool = False,
     platforms: Sequence[str] = (),
     language: str | None = None,
     program: str | None = None,
@@ -66,13 +69,14 @@ def build(
 
     Sources are built where there is no Dockerfile, or where `language` or `program` is said: see `compiling.compiled`.
 
-    `file` is the Dockerfile, by default the one in the context; `text` is one that is no file. `build_contexts` (`NAME=DIR`, or an image as in
-    `NAME=docker-image://REF`) are the files of stages that were built elsewhere, or of other folders. A stage with RUN
-    that none replaces is built by `engine`: buildah, podman or docker, `none`, or by default the first of them that is
-    installed. Several `platforms` make an index; with none, the programs in the image say the platform. Without `output`, `push` or `load` the image goes into the layout
-    `NAME.oci` in the current folder, called like the context. Keyword arguments are fields of Options, of which a
-    build takes those in `OPTIONS`. Raises what `pack` raises, and InputError for a Dockerfile that is wrong or asks for
-    what cannot be done, with the line.
+    `file` is the Dockerfile, by default the one in the context; `text` is one that is no file. `build_contexts`
+    (`NAME=DIR`, or an image as in `NAME=docker-image://REF`) are the files of stages that were built elsewhere, or of
+    other folders. A stage with RUN that none replaces is built by `engine`: buildah, podman or docker, `none`, or by
+    default the first of them that is installed; `secrets`, `ssh` and `no_cache` are handed on to it. Several
+    `platforms` make an index; with none, the programs in the image say the platform. Without `output`, `push` or `load`
+    the image goes into the layout `NAME.oci` in the current folder, called like the context. Keyword arguments are
+    fields of Options, of which a build takes those in `OPTIONS`. Raises what `pack` raises, and InputError for a
+    Dockerfile that is wrong or asks for what cannot be done, with the line.
     """
     if compiling.is_meant(context, text if file is None else file, language, program):
         compiling.refuse_others(target=target, build_arg=build_args, build_context=build_contexts, engine=engine)
@@ -107,7 +111,9 @@ def build(
         place = places.parse(output or f"{folder.resolve().name or 'image'}.oci", writing=True)
     with ExitStack() as stack:
         bases = Bases(session, stack)
-        asked = _asked(bases, folder, path, place, _pairs(build_contexts, "build-context"), engine)
+        handed_on = [f"--{name}={value}" for name, values in (("secret", secrets), ("ssh", ssh)) for value in values]
+        handed_on += ["--no-cache"] if no_cache else []
+        asked = _asked(bases, folder, path, place, _pairs(build_contexts, "build-context"), engine, handed_on)
         asked = replace(asked, arguments=_arguments(build_args, session), target=target)
         given = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(",")))
         epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
@@ -129,7 +135,13 @@ def build(
 
 
 def _asked(
-    bases: Bases, folder: Path, file: Path, place: Place | None, contexts: Mapping[str, str], engine: str | None
+    bases: Bases,
+    folder: Path,
+    file: Path,
+    place: Place | None,
+    contexts: Mapping[str, str],
+    engine: str | None,
+    handed_on: Sequence[str],
 ) -> Asked:
     """What a build is asked, as far as its folders and images go."""
     output = Path(place.path) if place is not None and place.path else None
@@ -146,7 +158,7 @@ def _asked(
         room=lambda: bases.folder,
         images={name: where for name, where in contexts.items() if is_image(where)},
         image=bases.image,
-        make=bases.maker(engine, folder, text, contexts),
+        make=bases.maker(engine, folder, text, contexts, handed_on),
     )
 
 

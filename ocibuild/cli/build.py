@@ -39,6 +39,11 @@ OPTIONS = tuple(name for name in about() if name != "platform")
     help="Who builds stages with RUN.  [default: the first of these that is installed]",
 )
 @click.option(
+    "--secret", "secrets", multiple=True, metavar="SECRET", help="For RUN --mount=type=secret: id=ID,src=FILE."
+)
+@click.option("--ssh", multiple=True, metavar="SSH", help="For RUN --mount=type=ssh: default, or ID=SOCKET|KEY.")
+@click.option("--no-cache", is_flag=True, help="Let the engine run every step anew.")
+@click.option(
     "--platform",
     "platforms",
     multiple=True,
@@ -68,6 +73,9 @@ def build_command(
     build_args: tuple[str, ...],
     build_contexts: tuple[str, ...],
     engine: str | None,
+    secrets: tuple[str, ...],
+    ssh: tuple[str, ...],
+    no_cache: bool,
     platforms: tuple[str, ...],
     language: str | None,
     program: str | None,
@@ -118,6 +126,9 @@ def build_command(
                 build_args=build_args,
                 build_contexts=build_contexts,
                 engine=engine,
+                secrets=secrets,
+                ssh=ssh,
+                no_cache=no_cache,
                 platforms=platforms,
                 language=language,
                 program=program,

@@ -129,6 +129,9 @@ class _Build:
                 raise
             raise _Runs(start.at) from error  # an engine may have it under that name all the same
         known = platform or (found.config.platform if self.asked.platform is None else None)
+        wanted, built = platform or self.asked.platform, found.config.platform
+        if stage is self.last and wanted is not None and wanted.architecture != built.architecture:
+            self.notes.append(f"{start.at}: {name} is for {built}, and the image is for {wanted}")
         return _begun(found, f"FROM {name}", known)
 
     def image(self, name: str, platform: Platform | None, at: str, *, needed: bool) -> Base:

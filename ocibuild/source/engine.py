@@ -56,7 +56,7 @@ class Engine:
     """An engine and what all its stages share: the `context` folder, what is left out of it, and a `folder` for files.
 
     `ignored` is the text of the .dockerignore, None where there is none; `contexts` are folders and images by name, in
-    the engine's words. `user` is the number of who asks.
+    the engine's words; `handed_on` are flags as the person said them. `user` is the number of who asks.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Engine:
     context: Path
     ignored: str | None
     contexts: Mapping[str, str]
+    handed_on: tuple[str, ...]
     folder: Path
     environ: Mapping[str, str]
     user: int | None
@@ -85,7 +86,7 @@ class Engine:
         words += [word for name, value in order.arguments.items() for word in ("--build-arg", f"{name}={value}")]
         words += [word for name, place in self.contexts.items() for word in ("--build-context", f"{name}={place}")]
         self.observe(Event("note", text=f"{self.name} builds stage {order.stage}"))
-        words.append(str(self.context))
+        words += [*self.handed_on, str(self.context)]
         if self.name == "docker":
             return Exported(self, order, room, tuple(words))
         said = room / "image"

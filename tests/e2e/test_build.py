@@ -231,6 +231,24 @@ def expect_whole(tmp_path: Path, run: Run) -> None:
     assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+gzip"}
 
 
+def test_a_secret_is_there_for_a_step_and_nowhere_else(
+    engine: str, environ: dict[str, str], context: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "word").write_text("sesame")
+    text = (
+        "FROM scratch AS build\nCOPY busybox /bin/sh\n"
+        "RUN --mount=type=secret,id=word wc -c </run/secrets/word >/length\nRUN ls /run/secrets >>/length || true\n"
+        "FROM scratch\nCOPY --from=build /length /\n"
+    )
+    (context / "Dockerfile").write_text(text)
+    session = Session(surroundings=replace(ambient.read(), environ=environ))
+    secret = f"id=word,src={tmp_path}/word"
+    build(
+        context, platforms=["wasi/wasm"], engine=engine, session=session, secrets=[secret], output=f"oci:{tmp_path}/out"
+    )
+    assert files(tmp_path / "out")["length"][5] == b"6\n"
+
+
 def test_a_step_that_fails_is_told_with_the_engines_words(
     engine: str, environ: dict[str, str], context: Path, tmp_path: Path
 ) -> None:

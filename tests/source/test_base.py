@@ -290,6 +290,16 @@ def test_the_entry_for_the_platform_is_taken(room: Room) -> None:
         assert refused.value.code == code
 
 
+def test_a_base_for_another_platform_is_told(room: Room) -> None:
+    room.layout.tag(room.layout.image([layer(("one", b"1"))], platform="linux/arm64"), "1")
+    packed = room.build("FROM base\nCOPY a.txt /\n", f"base=oci-layout://{room.folder}/base")
+    assert packed.notes[0] == "Dockerfile line 1: base is for linux/arm64, and the image is for linux/amd64"
+    assert room.config()["architecture"] == "amd64"  # as it was asked, and as in BuildKit
+    assert (
+        len(room.build("FROM base AS b\nFROM scratch\nCOPY --from=b / /\n", f"base=oci:{room.folder}/base").notes) == 1
+    )
+
+
 def test_what_a_layer_of_ours_cannot_hold_is_refused_where_it_is_copied(room: Room) -> None:
     device = member("dev/null", tarfile.CHRTYPE)
     room.layout.tag(room.layout.image([layer(("one", b"1"), device)]), "1")

@@ -127,10 +127,14 @@ def test_the_stage_alone_is_asked_for_and_its_files_are_taken(stage: Stage, name
         engine=name,
         build_args=["MINE=m", "LATER=l", "HTTP_PROXY=p"],
         build_contexts=[f"base={stage.folder}/files"],
+        secrets=["id=a,src=b"],
+        ssh=["default"],
+        no_cache=True,
     )
     words = stage.told(name)[0]
     assert words[-1] == str(stage.folder / "context")
     assert options(words, "--target") == ["build"]
+    assert {"--secret=id=a,src=b", "--ssh=default", "--no-cache"} <= set(words)
     # Base images are not for wasi/wasm, so nothing says --platform; what the stage asks for is the target all the same.
     assert "--platform" not in words
     assert options(words, "--build-arg") == ["TARGETARCH=wasm", "MINE=m", "HTTP_PROXY=p"]
