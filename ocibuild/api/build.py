@@ -79,7 +79,15 @@ def build(
     Dockerfile that is wrong or asks for what cannot be done, with the line.
     """
     if compiling.is_meant(context, text if file is None else file, language, program):
-        compiling.refuse_others(target=target, build_arg=build_args, build_context=build_contexts, engine=engine)
+        compiling.refuse_others(
+            target=target,
+            build_arg=build_args,
+            build_context=build_contexts,
+            engine=engine,
+            secret=secrets,
+            ssh=ssh,
+            no_cache=no_cache,
+        )
         return compiling.compiled(
             context,
             language=language,
@@ -124,7 +132,7 @@ def build(
             found += artifacts
             notes += remarks
         plan = _plan(images, chosen)
-        if file is None and (told := compiling.passed_over(folder)):
+        if file is None and text is None and (told := compiling.passed_over(folder)):
             notes.append(told)
         kept, notes = tuple(found), list(dict.fromkeys(notes))
         if dry_run:
