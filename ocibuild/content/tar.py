@@ -16,6 +16,9 @@ from ocibuild.errors import UsageError
 
 RECORD = 512
 END = bytes(2 * RECORD)
+CAPABILITY = "SCHILY.xattr.security.capability"
+"""The PAX record of a file's capabilities, the one extended attribute that layers carry between engines."""
+
 _USTAR_SIZE = 8**11 - 1
 _USTAR_TIME = 8**11 - 1
 _TYPES = {"file": b"0", "dir": b"5", "symlink": b"2"}
@@ -23,7 +26,10 @@ _TYPES = {"file": b"0", "dir": b"5", "symlink": b"2"}
 
 @dataclass(frozen=True)
 class Entry:
-    """A member of a layer. `path` is relative, with `/`, no trailing slash; `content` has a known size."""
+    """A member of a layer. `path` is relative, with `/`, no trailing slash; `content` has a known size.
+
+    `capability` is the file's `security.capability`, as setcap writes it.
+    """
 
     path: str
     kind: Literal["file", "dir", "symlink"]
@@ -32,6 +38,7 @@ class Entry:
     target: str = ""
     uid: int = 0
     gid: int = 0
+    capability: bytes = b""
 
     @property
     def size(self) -> int:
@@ -132,7 +139,7 @@ def pieces(entries: Iterable[Entry], mtime: int = 0) -> Iterator[Content]:
 def header(entry: Entry, mtime: int = 0) -> bytes:
     """The entry's header: one ustar record, with a PAX header of records before it where ustar cannot say it."""
     name = entry.path + ("/" if entry.kind == "dir" else "")
-    records: dict[str, str] = {}
+    records: dict[str, str | bytes] = {}
     prefix, short = _split(name)
     if short is None:
         records["path"] = name
@@ -148,6 +155,8 @@ def header(entry: Entry, mtime: int = 0) -> bytes:
     for key, value in (("uid", entry.uid), ("gid", entry.gid)):
         if value > 8**7 - 1:
             records[key] = str(value)
+    if entry.capability:
+        records[CAPABILITY] = entry.capability
     main = _ustar(
         entry, short, prefix, link, entry.size if "size" not in records else 0, 0 if "mtime" in records else mtime
     )
@@ -172,15 +181,15 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode().replace("?", "_")
 
 
-def _pax(records: dict[str, str]) -> bytes:
+def _pax(records: dict[str, str | bytes]) -> bytes:
     body = b"".join(_pax_record(key, value) for key, value in records.items())
     entry = Entry("pax", "file", 0o644, Bytes(body))
     head = _ustar(entry, "PaxHeaders/entry", "", "", len(body), 0, kind=b"x")
     return head + body + bytes(-len(body) % RECORD)
 
 
-def _pax_record(key: str, value: str) -> bytes:
-    rest = f" {key}={value}\n".encode()
+def _pax_record(key: str, value: str | bytes) -> bytes:
+    rest = b" %s=%s\n" % (key.encode(), value.encode() if isinstance(value, str) else value)
     length = len(rest)
     while len(str(length)) + len(rest) != length:
         length = len(str(length)) + len(rest)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Literal, Self, cast
 
-from ocibuild.content import codec
+from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError
@@ -45,7 +45,7 @@ _LONG_HEADERS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tar
 class Member:
     """One entry of a layer. `path` has no leading slash; `head` is a file's first bytes, `digest` that of all of them.
 
-    `layer` and `position` say where it stands: the layer's number from the bottom, and the entry's in it; `offset` is
+    `capability` is its `security.capability`. `layer` and `position` say where it stands: the layer's number from the bottom, and the entry's in it; `offset` is
     where its content begins in the uncompressed tar.
     """
 
@@ -62,6 +62,7 @@ class Member:
     head: bytes = b""
     digest: Digest | None = None
     offset: int = 0
+    capability: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -231,17 +232,18 @@ def _member(info: tarfile.TarInfo, path: str, layer: int, position: int) -> Memb
         target = _clean(target) or ""
     size = info.size if kind == "file" else 0
     return Member(
-        path,
-        kind,
-        info.mode,
-        info.uid,
-        info.gid,
-        size,
-        int(info.mtime),
-        layer,
-        position,
-        target,
+        path=path,
+        kind=kind,
+        mode=info.mode,
+        uid=info.uid,
+        gid=info.gid,
+        size=size,
+        mtime=int(info.mtime),
+        layer=layer,
+        position=position,
+        target=target,
         offset=info.offset_data,
+        capability=info.pax_headers.get(tar.CAPABILITY, "").encode("utf-8", "surrogateescape"),
     )
 
 

@@ -231,4 +231,5 @@ def _entry(member: Member, content: Content | None) -> Entry | None:
         return Entry(member.path, "symlink", 0o777, target=member.target, uid=member.uid, gid=member.gid)
     if member.kind != "file":
         return None
-    return Entry(member.path, "file", member.mode & 0o7777, content, uid=member.uid, gid=member.gid)
+    mode, capability = member.mode & 0o7777, member.capability
+    return Entry(member.path, "file", mode, content, uid=member.uid, gid=member.gid, capability=capability)

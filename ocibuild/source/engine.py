@@ -226,7 +226,10 @@ class Exported:
         return path
 
 
-_ARCHIVE = 'tar=$1 && shift && root=$("$@") && tar --create --file "$tar" --directory "$root" .'
+_ARCHIVE = (
+    'tar=$1 && shift && root=$("$@") && '
+    'tar --create --xattrs --xattrs-include=security.capability --file "$tar" --directory "$root" .'
+)
 
 
 def _read(tar: Path, order: Order) -> Rootfs:

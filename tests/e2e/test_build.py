@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -24,6 +25,8 @@ from ocibuild.content.flow import Event
 from ocibuild.errors import ToolError
 from tests.e2e.engines import containerd, docker
 from tests.e2e.servers import Part, Run
+from tests.source.test_base import CAPABILITY, Layout, capable, layer
+from tests.source.test_buildkit import entries
 
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
@@ -54,8 +57,8 @@ def files(layout: Path) -> dict[str, tuple[bytes, int, int, int, str, bytes]]:
     index = json.loads((layout / "index.json").read_bytes())
     manifest = json.loads(blob(index["manifests"][0]["digest"]))
     found = {}
-    for layer in manifest["layers"]:
-        with tarfile.open(fileobj=io.BytesIO(blob(layer["digest"])), mode="r:*") as archive:
+    for written in manifest["layers"]:
+        with tarfile.open(fileobj=io.BytesIO(blob(written["digest"])), mode="r:*") as archive:
             for member in archive:
                 content = archive.extractfile(member).read() if member.isfile() else b""  # type: ignore[union-attr]
                 # buildah writes the type into the mode as well.
@@ -229,6 +232,32 @@ def expect_whole(tmp_path: Path, run: Run) -> None:
     layers = [line for line in config["history"] if not line.get("empty_layer")]
     assert len(layers) == len(manifest["layers"]) == len(config["rootfs"]["diff_ids"])
     assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.oci.image.layer.v1.tar+gzip"}
+
+
+def test_an_image_of_a_layout_is_a_base_and_capabilities_come_through(
+    engine: str, environ: dict[str, str], context: Path, tmp_path: Path
+) -> None:
+    base = Layout(tmp_path / "base")
+    base.tag(base.image([layer(("bin/sh", (context / "busybox").read_bytes()), capable("bin/server"))]), "1")
+    text = (
+        "FROM able AS build\nCOPY --chmod=0755 busybox /bin/sh\nRUN echo ran >/said\n"
+        "FROM scratch\nCOPY --from=build /said /bin/server /\n"
+    )
+    (context / "Dockerfile").write_text(text)
+    build(
+        context,
+        platforms=["linux/amd64"],
+        engine=engine,
+        session=Session(surroundings=replace(ambient.read(), environ=environ)),
+        build_contexts=[f"able=oci-layout://{tmp_path}/base:1"],
+        output=f"oci:{tmp_path}/out",
+    )
+    assert files(tmp_path / "out")["said"][5] == b"ran\n"
+    (blob,) = [
+        path for path in (tmp_path / "out" / "blobs" / "sha256").iterdir() if path.read_bytes()[:2] == b"\x1f\x8b"
+    ]
+    found = {entry["path"]: entry.get("capability") for entry in entries(gzip.decompress(blob.read_bytes()))}
+    assert found == {"said": None, "server": CAPABILITY.hex()}
 
 
 def test_a_secret_is_there_for_a_step_and_nowhere_else(

@@ -16,7 +16,7 @@ from ocibuild.content.codec import decompressed
 from ocibuild.errors import OcibuildError
 from tests.e2e.engines import Docker, containerd, docker
 from tests.e2e.servers import Part
-from tests.source.test_base import LOWER, UPPER, Layout, layer, member
+from tests.source.test_base import LOWER, UPPER, Layout, capable, layer, member
 from tests.source.test_buildkit import CASES, built, entries, fill
 
 pytestmark = [pytest.mark.real, pytest.mark.heavy]
@@ -35,6 +35,11 @@ MORE: dict[str, tuple[str, str]] = {
     "base-image-whole": ("FROM scratch\nCOPY --from=base / /\n", BASE),
     "base-image-replaces-a-stage": ("FROM scratch AS base\nCOPY one.txt /\nFROM scratch\nCOPY --from=base /kept-too /\n", BASE),
     "base-image-for-copy-into": ("FROM base\nCOPY one.txt /etc/new/\nCOPY conf /data/\nWORKDIR /bin/x\nCOPY two.txt ../tool\n", BASE),
+    "capabilities": ("FROM scratch\nCOPY --from=able / /\n", "--build-context able=oci-layout://{place}/base:2"),
+    "capabilities-changed": (
+        "FROM scratch\nCOPY --from=able --chown=1:2 / /a\nCOPY --from=able --chmod=0700 / /b\n",
+        "--build-context able=oci-layout://{place}/base:2",
+    ),
     "bad-archive": ("FROM scratch\nADD cut.tar.gz /\n", ""),
 }  # fmt: skip
 
@@ -68,6 +73,7 @@ def place(tmp_path: Path) -> Path:
     }  # fmt: skip
     base = Layout(tmp_path / "base")
     base.tag(base.image([layer(*LOWER), layer(*UPPER)], config), "1")
+    base.tag(base.image([layer(capable("bin/server"))]), "2")
     return tmp_path
 
 

@@ -22,7 +22,7 @@ from ocibuild.errors import OcibuildError
 from ocibuild.spec.platform import Platform
 from ocibuild.store.layout import LayoutStore
 from tests.registry.double import Registry
-from tests.source.test_buildkit import offline
+from tests.source.test_buildkit import entries, offline
 
 OCI = "application/vnd.oci.image."
 DOCKER = "application/vnd.docker."
@@ -51,6 +51,17 @@ def layer(*members: tarfile.TarInfo | tuple[str, bytes], form: str = "gzip") -> 
 def member(name: str, kind: bytes, link: str = "", mode: int = 0o755, uid: int = 0, gid: int = 0) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname, info.mode, info.uid, info.gid = kind, link, mode, uid, gid
+    return info
+
+
+# cap_net_bind_service=ep, as setcap writes it: version 2, effective; linux/capability.h.
+CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
+
+
+def capable(name: str) -> tarfile.TarInfo:
+    """An empty file that may bind low ports."""
+    info = member(name, tarfile.REGTYPE)
+    info.pax_headers = {"SCHILY.xattr.security.capability": CAPABILITY.decode("utf-8", "surrogateescape")}
     return info
 
 
@@ -184,6 +195,14 @@ def test_files_of_an_image_are_copied_as_they_are_with_no_engine(room: Room, for
         "etc/group": ("file", 0o644, 0, 0, b"root:x:0:\nstaff:x:50:\n"),
         "kept-too": ("file", 0o644, 0, 0, b"kept"),
     }  # fmt: skip
+
+
+def test_capabilities_of_a_program_go_along(room: Room) -> None:
+    room.layout.tag(room.layout.image([layer(capable("bin/server"))]), "1")
+    room.build("FROM scratch\nCOPY --from=base bin/server /\n", f"base=oci-layout://{room.folder}/base:1")
+    data = room.blob(room.manifest()["layers"][0]["digest"])
+    (entry,) = entries(gzip.decompress(data))
+    assert entry["capability"] == CAPABILITY.hex()
 
 
 def test_links_in_an_image_are_followed_inside_it(room: Room) -> None:

@@ -100,6 +100,8 @@ def entries(layer: bytes) -> list[dict[str, Any]]:
             }
             if member.isfile() or member.islnk():  # a hard link is a file as well
                 entry["content"] = archive.extractfile(member).read().decode("latin-1")  # type: ignore[union-attr]
+            if capability := member.pax_headers.get("SCHILY.xattr.security.capability"):
+                entry["capability"] = capability.encode("utf-8", "surrogateescape").hex()
             found.append(entry)
     return found
 
