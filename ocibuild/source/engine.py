@@ -41,11 +41,12 @@ _TOLD = 12
 class Order:
     """One stage to be built. `text` is the Dockerfile up to the stage's end, `at` the line that needs an engine.
 
-    `platform` None is the machine's own.
+    `target` is the stage's name as it is written, which matters to buildah; `platform` None is the machine's own.
     """
 
     text: str
     stage: str
+    target: str
     at: str
     arguments: Mapping[str, str]
     platform: Platform | None
@@ -77,7 +78,7 @@ class Engine:
         room.mkdir()
         dockerfile = room / "Dockerfile"
         dockerfile.write_text(order.text, encoding="utf-8")
-        words = ["--target", order.stage, "--file", str(dockerfile)]
+        words = ["--target", order.target, "--file", str(dockerfile)]
         if self.ignored is not None:
             ignore = room / "Dockerfile.dockerignore"
             ignore.write_text(_plain(self.ignored), encoding="utf-8")

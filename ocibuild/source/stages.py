@@ -246,6 +246,7 @@ def order(stages: Stages, stage: Stage, at: str, asked: Asked) -> tuple[Order, f
     return Order(
         text=text,
         stage=stage.called,
+        target=stage.start.rest.split()[-1] if stage.name else stage.called,
         at=at,
         arguments=arguments,
         platform=None if is_wasm else asked.platform,

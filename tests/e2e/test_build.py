@@ -278,6 +278,19 @@ def test_a_secret_is_there_for_a_step_and_nowhere_else(
     assert files(tmp_path / "out")["length"][5] == b"6\n"
 
 
+def test_stages_are_found_by_number_and_by_any_spelling(
+    engine: str, environ: dict[str, str], context: Path, tmp_path: Path
+) -> None:
+    text = (
+        "FROM scratch\nCOPY busybox /bin/sh\nRUN echo a >/a\nFROM scratch AS BuilD\nCOPY busybox /bin/sh\nRUN echo b >/b\n"
+        "FROM scratch\nCOPY --from=0 /a /\nCOPY --from=build /b /\n"
+    )
+    (context / "Dockerfile").write_text(text)
+    session = Session(surroundings=replace(ambient.read(), environ=environ))
+    build(context, platforms=["wasi/wasm"], engine=engine, session=session, output=f"oci:{tmp_path}/out")
+    assert {path: about[5] for path, about in files(tmp_path / "out").items()} == {"a": b"a\n", "b": b"b\n"}
+
+
 def test_a_step_that_fails_is_told_with_the_engines_words(
     engine: str, environ: dict[str, str], context: Path, tmp_path: Path
 ) -> None:
