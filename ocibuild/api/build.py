@@ -118,7 +118,7 @@ def build(
             found += artifacts
             notes += remarks
         plan = _plan(images, chosen)
-        if file is None and (told := compiling.passed_over(folder)):
+        if file is None and text is None and (told := compiling.passed_over(folder)):
             notes.append(told)
         kept, notes = tuple(found), list(dict.fromkeys(notes))
         if dry_run:

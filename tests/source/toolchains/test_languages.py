@@ -76,6 +76,8 @@ def test_a_dockerfile_goes_first_and_says_what_it_passed_over(fakes: Fakes, tmp_
     assert not fakes.calls("go")
     named = build(folder, file=folder / "Dockerfile", platforms=["wasi/wasm"], dry_run=True, session=fakes.session())
     assert named.notes == ()
+    text = (folder / "Dockerfile").read_bytes()
+    assert build(folder, text=text, platforms=["wasi/wasm"], dry_run=True, session=fakes.session()).notes == ()
 
 
 @pytest.mark.parametrize("said", [{"language": "go"}, {"language": "auto"}, {"program": "."}])
