@@ -111,11 +111,12 @@ def compiled(
     chosen = with_said(options or Options(), said)
     references = [Reference.parse(tag) for tag in tags]
     refuse_unnamed(push, references)
-    folder = Path(context).absolute()
+    folder = Path(context).resolve()
     if not folder.is_dir():
         raise InputError(f"there is no folder {context}", code="context-missing", hint="give the folder of the sources")
     spoken = toolchains.language(folder, language)
-    wanted = list(dict.fromkeys(Platform.parse(one) for text in platforms for one in text.split(","))) or [WASI]
+    asked = [Platform.parse(one) for text in platforms or chosen.platform for one in text.split(",")]
+    wanted, chosen = list(dict.fromkeys(asked)) or [WASI], replace(chosen, platform=())
     epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
     said_so = language not in (None, toolchains.AUTO)
     says = _says_platform(chosen)

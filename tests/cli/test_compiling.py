@@ -45,7 +45,7 @@ def test_sources_are_built_and_the_road_is_told(run: Run) -> None:
 
 @pytest.mark.usefixtures("module")
 def test_what_pack_takes_is_taken_for_sources(run: Run) -> None:
-    config = 'schema = 1\n[targets.a]\ntags = ["localhost:5000/hello:1"]\nlabel = { team = "blue" }\n'
+    config = 'schema = 1\n[targets.a]\ntags = ["localhost:5000/hello:1"]\nlabel = { team = "blue" }\n[targets.b]\nplatform = ["linux/arm64", "linux/amd64"]\n'
     Path("ocibuild.toml").write_text(config)
     ran = run(
         "build", "--config", "ocibuild.toml", "--target", "a", "-o", "one.tar", "--env", "A=1", "--nonroot", "--json"
@@ -56,6 +56,10 @@ def test_what_pack_takes_is_taken_for_sources(run: Run) -> None:
     said = json.loads(run("config", "one.tar").out)["config"]
     assert (said["Labels"]["team"], said["User"]) == ("blue", "65532:65532")
     assert "A=1" in said["Env"]
+    both = json.loads(run("build", "--config", "ocibuild.toml", "--target", "b", "-o", "b.oci", "--json").out)
+    assert [entry["kind"] for entry in both["inputs"]] == ["elf", "elf"]
+    one = run("build", "--config", "ocibuild.toml", "--target", "b", "--platform", "wasi/wasm", "-o", "c.oci", "--json")
+    assert [entry["kind"] for entry in json.loads(one.out)["inputs"]] == ["module"]
     artifact = run("build", "--format", "artifact", "--dry-run", "--json")
     assert artifact.status == 0
 

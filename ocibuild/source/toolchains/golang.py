@@ -14,7 +14,7 @@ NAME = "go"
 TITLE = "Go"
 _CURE = "install Go 1.21 or later: https://go.dev/dl, or your system's package (Debian: apt install golang-go)"
 _STATIC = "something links C libraries: leave cgo and -linkmode=external out"
-_VARIANTS = {"arm": "GOARM", "amd64": "GOAMD64", "arm64": "GOARM64"}
+_LEVELS = {"arm": ("GOARM", "{}", "v7"), "amd64": ("GOAMD64", "v{}", "v1"), "arm64": ("GOARM64", "v{}.0", "v8")}
 
 
 def seen(folder: Path) -> str | None:
@@ -70,10 +70,10 @@ def _target(platform: Platform, known: set[str]) -> dict[str, str]:
     if platform.os == "js" or not (platform.is_wasm or platform.os == "linux"):
         raise unbuildable("ocibuild", platform, "images from scratch are for linux/… and wasi/wasm")
     env = {"GOOS": system, "GOARCH": platform.architecture, "CGO_ENABLED": "0"}
-    if platform.variant and platform.architecture in _VARIANTS:
-        number = platform.variant.removeprefix("v")
-        level = {"arm": number, "amd64": f"v{number}", "arm64": f"v{number}.0"}[platform.architecture]
-        env[_VARIANTS[platform.architecture]] = level
+    if platform.architecture in _LEVELS:
+        # Said in any case: a level that this machine's settings have is not one that was asked for.
+        variable, level, usual = _LEVELS[platform.architecture]
+        env[variable] = level.format((platform.variant or usual).removeprefix("v"))
     return env
 
 

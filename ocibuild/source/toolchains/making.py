@@ -77,7 +77,9 @@ def _kept(recipe: Recipe, sources: Sources, bench: Bench) -> Path:
     """The product in our own folder, where no later build writes over it."""
     product = recipe.product
     if product.is_dir():
-        found = {path.name.removesuffix(".wasm"): path.name for path in sorted(product.iterdir()) if _program(path)}
+        found = {
+            path.name.removesuffix(".wasm"): path.name for path in sorted(product.iterdir()) if _program(path, recipe)
+        }
         product /= found[one_of(found, sources.program, "program", f"what {sources.folder} builds")]
     if not product.is_file():
         raise ToolError(
@@ -99,8 +101,8 @@ def _plain(name: str, folder: Path) -> str:
     return next((made for text in (name, folder.name) if (made := _UNUSUAL.sub("-", text).strip(".-"))), "program")
 
 
-def _program(path: Path) -> bool:
-    return path.is_file() and (path.suffix == ".wasm" or not path.suffix)
+def _program(path: Path, recipe: Recipe) -> bool:
+    return path.is_file() and (path.suffix == ".wasm" if recipe.platform.is_wasm else os.access(path, os.X_OK))
 
 
 def checked(path: Path, recipe: Recipe, *, dynamic: bool) -> Artifact:

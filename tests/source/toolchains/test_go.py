@@ -45,11 +45,13 @@ def test_gits_revision_is_in_it_on_request(fakes: Fakes, tmp_path: Path) -> None
         ("linux/arm/v6", "arm", "GOARM", "6"),
         ("linux/arm/v7", "arm", "GOARM", "7"),
         ("linux/amd64/v3", "amd64", "GOAMD64", "v3"),
+        ("linux/amd64", "amd64", "GOAMD64", "v1"),
         ("linux/arm64/v9", "arm64", "GOARM64", "v9.0"),
     ],
 )
 def test_variants_have_variables(fakes: Fakes, tmp_path: Path, platform: str, arch: str, name: str, value: str) -> None:
     folder = module(fakes, tmp_path / "a")
+    fakes.environ |= {"GOAMD64": "v4", "GOARM": "5"}
     if arch == "arm":  # the stand-in has no program for it
         with pytest.raises(ToolError, match="a program for linux/amd64") as caught:
             built(fakes, folder, platform)

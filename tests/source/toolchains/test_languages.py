@@ -10,7 +10,7 @@ from ocibuild.api.build import build
 from ocibuild.api.resolve import resolve
 from ocibuild.errors import InputError, UsageError
 from ocibuild.source import toolchains
-from tests.source.toolchains.fakes import PYTHON, SAMPLES, Fakes, crate, module
+from tests.source.toolchains.fakes import PYTHON, SAMPLES, ZIG, Fakes, crate, module
 
 
 @pytest.mark.parametrize("folder, language", [("rust/hello-docker", "rust"), ("go/hello", "go")])
@@ -76,6 +76,8 @@ def test_a_dockerfile_goes_first_and_says_what_it_passed_over(fakes: Fakes, tmp_
     assert not fakes.calls("go")
     named = build(folder, file=folder / "Dockerfile", platforms=["wasi/wasm"], dry_run=True, session=fakes.session())
     assert named.notes == ()
+    text = (folder / "Dockerfile").read_bytes()
+    assert build(folder, text=text, platforms=["wasi/wasm"], dry_run=True, session=fakes.session()).notes == ()
 
 
 @pytest.mark.parametrize("said", [{"language": "go"}, {"language": "auto"}, {"program": "."}])
@@ -196,3 +198,11 @@ def test_resolve_builds_what_kubernetes_can_run(fakes: Fakes, tmp_path: Path) ->
     assert packed.plan.shape == "wasm-layer"  # type: ignore[union-attr]
     assert made.images[0].reference == f"localhost:5000/team/a@{packed.digest}"
     assert made.text.startswith("image: localhost:5000/team/a@sha256:")
+
+
+def test_the_folder_above_has_its_name_too(fakes: Fakes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fakes.program("zig", ZIG)
+    (tmp_path / "program-x" / "below").mkdir(parents=True)
+    (tmp_path / "program-x" / "main.c").write_text("int main(void) { return 0; }\n")
+    monkeypatch.chdir(tmp_path / "program-x" / "below")
+    assert build("..", dry_run=True, session=fakes.session()).artifacts[0].name == "program-x.wasm"
