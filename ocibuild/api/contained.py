@@ -81,11 +81,12 @@ def perform(
     refuse_timeout(launch)
     with _prepared(place, launch, handover, platform, current) as prepared:
         start = prepared.container.start(current.surroundings.environ)
-        engines.load(prepared.container.engine, prepared.stage)
         if prepared.container.needs_network and not (launch.net or prepared.container.own_network):
             said = "docker starts a Wasm shim on this machine's network only, so the program has it without --net"
             current.observe(Event("warning", text=said))
         try:
+            engines.load(prepared.container.engine, prepared.stage)
+            current.cancel.check()
             current.observe(Event("note", text=container.shown(start.words, hidden=True)))
             return child.run(start, launch.timeout, current.cancel)
         finally:

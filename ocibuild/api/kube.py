@@ -213,6 +213,10 @@ def _remark(chosen: _Chosen, runtime: RuntimeClass | None, reference: str) -> st
     shape = recognise(chosen.manifest)
     tar = shape in ("image", "compat")
     cure = f"ocibuild copy {reference} {reference} --format"
+    if runtime.handler == "youki":
+        return (
+            "youki takes the Pod's own sandbox for Wasm as well, and the Pod never starts: use crun or runwasi's shim"
+        )
     if runtime.handler.startswith(_ANNOTATED):
         if chosen.wasm.kind == "component":
             return f"{runtime.handler} starts core modules only, and this is a component: use runwasi's wasmtime shim"

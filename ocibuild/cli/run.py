@@ -110,8 +110,8 @@ def run_command(
 
             handover = contained.Handover(engine, runtime, extra)
             if printed:
-                show.result(contained.line(what, launch, handover, platform=platform, session=current))
-                return
+                line = contained.line(what, launch, handover, platform=platform, session=current)
+                return show.result_json({"command": line}) if as_json else show.result(line)
             ended = contained.perform(what, launch, handover, platform=platform, session=current)
         else:
             ended = perform(what, launch, platform=platform, session=current)

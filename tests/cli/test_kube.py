@@ -183,6 +183,12 @@ def test_crun_starts_no_component(run: Run, pushed: Pushed) -> None:
     assert "core modules only" in objects(run, reference, "--handler", "crun")[1]
 
 
+def test_youki_starts_no_pod(run: Run, pushed: Pushed) -> None:
+    (_, found), told = objects(run, pushed(HELLO), "--handler", "youki")
+    assert "the Pod never starts" in told
+    assert found["metadata"]["annotations"] == {"run.oci.handler": "wasm"}
+
+
 def test_names_and_limits(run: Run, pushed: Pushed) -> None:
     reference = pushed(HELLO, "--for", "kubernetes", name="my_app.v2")
     said = ("--runtime-class", "edge", "--handler", "wasmedge", "--memory", "64MiB", "--cpu", "250m", "-n", "team")

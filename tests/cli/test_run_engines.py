@@ -11,13 +11,17 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import ocibuild
 from ocibuild.api import places
+from ocibuild.content.flow import Cancel
+from ocibuild.errors import Cancelled
 from ocibuild.run.engine import host
 from ocibuild.spec import annotation
 from ocibuild.spec.config import ImageConfig
@@ -289,6 +293,8 @@ def test_print_gives_the_command_line_and_runs_nothing(run: Run, engines: Engine
         f"--annotation run.oci.handler=wasm --env 'A=b c' --entrypoint /hello.wasm {pushed} 'it'\"'\"'s'\n"
     )
     assert [line[0] for line in calls(log)] == ["info"]
+    (name,) = json.loads(run("run", HELLO, "--engine", "docker", "--print", "--json").out).values()
+    assert shlex.split(name)[0] == "docker"
 
 
 def test_the_command_line_is_told_without_the_values_of_variables(run: Run, engines: Engines) -> None:
@@ -394,7 +400,7 @@ def test_a_load_that_fails_runs_nothing(run: Run, engines: Engines) -> None:
     assert ran.status == 1
     assert "no space left" in ran.err
     assert "[load-failed]" in ran.err
-    assert log.read_text() == "load\n"
+    assert log.read_text() == "load\nimage\n"
 
 
 def started_here(*words: str) -> subprocess.Popen[bytes]:
@@ -427,6 +433,25 @@ def test_a_container_does_not_outlive_us(engines: Engines, engine: str, ending: 
     after = calls(log)[calls(log).index(started) + 1 :]
     assert after[:-1] == [[*words, container] for words in ending]
     assert after[-1][-1] == name, "the image is forgotten last"
+
+
+def test_calling_off_the_session_ends_the_container(engines: Engines) -> None:
+    log = engines("docker", program="trap '' TERM; exec sleep 60")
+    cancel = Cancel()
+    timer = threading.Timer(1.5, cancel.set)
+    timer.start()
+    with pytest.raises(Cancelled):
+        ocibuild.run(NATIVE, engine="docker", session=ocibuild.Session(cancel=cancel))
+    timer.join()
+    assert [line[:2] for line in calls(log)][-2:] == [["rm", "--force"], ["image", "rm"]]
+
+
+def test_the_library_runs_in_an_engine_too(engines: Engines) -> None:
+    log = engines("docker", program="exit 3", runtimes=YOUKI)
+    assert ocibuild.run(HELLO, ["x"], engine="docker", runtime="youki", engine_args=["--init"], net=True) == 3
+    started = next(line for line in calls(log) if line[0] == "run")
+    assert "--init" in started
+    assert flags(started, "--network") == ["host"]
 
 
 def test_stdin_reaches_the_program(engines: Engines) -> None:
