@@ -67,7 +67,7 @@ ENGINES = (
     Engine("wasmtime", "`ocibuild extract IMAGE -o FILE`, `wasmtime run FILE`"),
     Engine("ocibuild run", "`ocibuild run IMAGE`"),
     Engine("ocibuild run, containerd", "`ocibuild run --engine containerd IMAGE`"),
-    Engine("ocibuild run, docker", "`ocibuild run --engine docker --net IMAGE`"),
+    Engine("ocibuild run, docker", "`ocibuild run --engine docker IMAGE`"),
     Engine("ocibuild run, podman", "`ocibuild run --engine podman --runtime youki IMAGE`"),
 )  # fmt: skip
 

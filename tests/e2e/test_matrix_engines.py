@@ -150,7 +150,7 @@ RUN: dict[str, Callable[[Park, Image], Said]] = {
     "wasmtime": _wasmtime,
     "ocibuild run": _ocibuild(),
     "ocibuild run, containerd": _ocibuild("--engine", "containerd"),
-    "ocibuild run, docker": _ocibuild("--engine", "docker", "--net"),
+    "ocibuild run, docker": _ocibuild("--engine", "docker"),
     "ocibuild run, podman": _ocibuild("--engine", "podman", "--runtime", "youki"),
 }
 
