@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ocibuild.errors import UsageError
+from ocibuild.record import record
 
 _CI = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "JENKINS_URL", "TEAMCITY_VERSION", "TF_BUILD")
 _NO = frozenset({"", "0", "false", "no"})
 _LATEST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
 
 
-@dataclass(frozen=True)
+@record
 class Ambient:
     """What the process was started with. `now` is aware, in UTC; `user` is the user's number, on Linux; `system` holds the
     machine's configuration.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -16,6 +15,7 @@ from ocibuild.errors import UsageError
 from ocibuild.image.assemble import assemble
 from ocibuild.image.plan import Plan
 from ocibuild.pack import naming
+from ocibuild.record import record
 from ocibuild.spec import annotation
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
@@ -30,7 +30,7 @@ UNNAMED = "latest"
 """The tag in a layout or archive of an image nobody named."""
 
 
-@dataclass(frozen=True)
+@record
 class Outcome:
     """The image's root, names for it that every command accepts, one account a push; `dry` where nothing was written."""
 

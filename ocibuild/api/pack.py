@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,6 +18,7 @@ from ocibuild.pack import additions, naming
 from ocibuild.pack.options import Options, Target
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
+from ocibuild.record import record
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from ocibuild.store.memory import MemoryStore
 
 
-@dataclass(frozen=True)
+@record
 class Packed:
     """What came of it. `references` name the image in forms every command accepts; `copied` is one per push; `notes` are for the person."""
 

@@ -7,11 +7,11 @@ picks an image inside.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ocibuild.errors import StoreError, UsageError
+from ocibuild.record import record
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.reference import Reference
 from ocibuild.store.base import Source, Target
@@ -21,7 +21,7 @@ Transport = Literal["oci", "oci-archive", "docker-archive", "docker"]
 _TRANSPORTS: tuple[Transport, ...] = ("oci-archive", "docker-archive", "oci", "docker")
 
 
-@dataclass(frozen=True)
+@record
 class Place:
     """Where an image is, or is to be. `name` is a tag, a full reference, a digest, or empty."""
 

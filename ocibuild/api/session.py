@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Self
 
 from ocibuild import ambient
@@ -12,6 +12,7 @@ from ocibuild.ambient import Ambient
 from ocibuild.api import places
 from ocibuild.api.places import Place
 from ocibuild.content.flow import Cancel, Event, Flow
+from ocibuild.record import record
 from ocibuild.registry.answers import Answers
 from ocibuild.registry.clients import Clients
 from ocibuild.registry.whereabouts import Whereabouts
@@ -29,7 +30,7 @@ def _silent(event: Event) -> None:
     pass
 
 
-@dataclass(frozen=True)
+@record
 class Session:
     """Made once by a caller and passed to verbs; every verb makes its own where none is given.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
 from typing import Literal
 
 from ocibuild.binary import elf, sniff, wasm
@@ -12,10 +11,11 @@ from ocibuild.binary.elf import ElfFacts
 from ocibuild.binary.extent import Descriptor, Extent, Memory
 from ocibuild.binary.wasm import WasmFacts
 from ocibuild.errors import InputError
+from ocibuild.record import record
 from ocibuild.spec.platform import Platform
 
 
-@dataclass(frozen=True)
+@record
 class Stamp:
     """What tells whether a path still holds the same file; sizes in bytes, times in nanoseconds."""
 
@@ -30,7 +30,7 @@ class Stamp:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-@dataclass(frozen=True)
+@record
 class Artifact:
     """A compiled program: the path as it was given, its last part, its size in bytes, and what its headers say."""
 

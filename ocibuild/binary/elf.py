@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from ocibuild.binary.extent import Extent
 from ocibuild.binary.gobuild import GoBuild, read_go_build
 from ocibuild.binary.machine import MACHINES, OS_ABIS, Target, operating_system, platform_of
 from ocibuild.errors import InputError
+from ocibuild.record import record
 from ocibuild.spec.platform import Platform
 
 MAGIC = b"\x7fELF"
@@ -55,7 +55,7 @@ class _Section(NamedTuple):
     info: int
 
 
-@dataclass(frozen=True)
+@record
 class ElfFacts:
     """What a program's headers show.
 

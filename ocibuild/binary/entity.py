@@ -6,12 +6,11 @@ texts (compact import groups, exact functions) are read as WebAssembly's proposa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ocibuild.binary.extent import Cursor
+from ocibuild.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Import:
     """`module` and `name` of a core import; a component's import has a name alone (`wasi:io/streams@0.2.0`)."""
 
@@ -20,7 +19,7 @@ class Import:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Export:
     """The name, with its version where it is an interface's, and what stands behind it (`func`, `instance`…)."""
 
@@ -28,7 +27,7 @@ class Export:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryLimits:
     """Pages of `page_size` bytes at the start and at most (`None`: as many as addresses reach)."""
 

@@ -8,10 +8,10 @@ bounds, and what its callers keep is paid for from a `Budget`.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Protocol
 
 from ocibuild.errors import InputError
+from ocibuild.record import record
 
 _WINDOW = 16 * 1024
 
@@ -34,7 +34,7 @@ class Extent(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@record
 class Memory:
     """An extent that is in memory already."""
 
@@ -51,7 +51,7 @@ class Memory:
         return self.data[offset : offset + length]
 
 
-@dataclass(frozen=True)
+@record
 class Descriptor:
     """An extent that is an open file; the owner of `fd` closes it."""
 

@@ -8,8 +8,9 @@ addresses of Go strings.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
+
+from ocibuild.record import record
 
 MAGIC = b"\xff Go buildinf:"
 
@@ -17,7 +18,7 @@ _MAX_TEXT = 4 * 1024 * 1024
 _MARK = 16
 
 
-@dataclass(frozen=True)
+@record
 class GoBuild:
     """`version` is Go's (`go1.22.4`), `path` the main package's; `settings` are pairs (`GOARM`, `vcs.revision`…)."""
 

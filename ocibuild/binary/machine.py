@@ -5,9 +5,8 @@ gABI chapter 4 and the processors' supplements for the codes; OCI image-index.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from ocibuild.binary.gobuild import GoBuild
+from ocibuild.record import record
 from ocibuild.spec.platform import Platform
 
 # (e_machine, bits, byte order) -> GOARCH. A pair that is not here is a machine no runtime pulls images for:
@@ -55,7 +54,7 @@ _ARM_VARIANTS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@record
 class Target:
     """What of a header decides the platform: e_machine, bits, byte order (`little`, `big`) and e_flags."""
 

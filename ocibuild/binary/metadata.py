@@ -7,9 +7,10 @@ Core Specification's appendix; the texts that wasm-metadata defines (`authors`, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ocibuild.binary.extent import Cursor
+from ocibuild.record import record
 
 TEXTS = frozenset({"authors", "description", "licenses", "source", "homepage", "revision", "version"})
 
@@ -17,7 +18,7 @@ _MAX_TEXT = 64 * 1024
 _MAX_TOOLS = 1000
 
 
-@dataclass(frozen=True)
+@record
 class Metadata:
     """What the file says of itself; `None` where it says nothing.
 

@@ -7,7 +7,7 @@ Only sizes, counts and numbers that cannot be true are errors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from ocibuild.binary.entity import (
@@ -26,6 +26,7 @@ from ocibuild.binary.features import features_of_memories, features_of_names, fe
 from ocibuild.binary.metadata import Metadata, read_metadata, read_target_features
 from ocibuild.binary.world import Role, component_role, module_role, wasi_level
 from ocibuild.errors import InputError
+from ocibuild.record import record
 
 MAGIC = b"\0asm"
 
@@ -45,7 +46,7 @@ _MAX_CHILDREN = 4096
 _MAX_NOTES = 100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Section:
     """One section: its kind in words, the name of a custom one, and where its contents stand in the file, in bytes."""
 
@@ -55,7 +56,7 @@ class Section:
     size: int
 
 
-@dataclass(frozen=True)
+@record
 class WasmFacts:
     """What a module or component shows of itself.
 

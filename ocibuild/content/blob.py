@@ -10,10 +10,10 @@ import io
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
 from ocibuild.errors import InputError
+from ocibuild.record import record
 from ocibuild.spec.descriptor import Descriptor
 
 BLOCK = 1024 * 1024
@@ -28,7 +28,7 @@ class Content(Protocol):
     def open(self, offset: int = 0) -> AbstractContextManager[BinaryIO]: ...
 
 
-@dataclass(frozen=True)
+@record
 class Bytes:
     """Content at hand."""
 
@@ -44,7 +44,7 @@ class Bytes:
         return io.BytesIO(self.data[offset:] if offset else self.data)
 
 
-@dataclass(frozen=True)
+@record
 class File:
     """`size` bytes of a file from `start` on; the file is opened at each use.
 
@@ -80,7 +80,7 @@ def changed(path: str) -> InputError:
     )
 
 
-@dataclass(frozen=True)
+@record
 class Blob:
     """Content and what it must turn out to be."""
 

@@ -9,11 +9,11 @@ RFC 1952 section 2.2 (members), RFC 8878 section 3 (frames).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol
 
 from ocibuild.errors import UsageError
+from ocibuild.record import record
 from ocibuild.spec import mediatype
 
 MEMBER = 1024 * 1024
@@ -45,7 +45,7 @@ class Codec(Protocol):
         """One whole member or frame; the bytes themselves where nothing is compressed."""
 
 
-@dataclass(frozen=True)
+@record
 class Plain:
     """No compression."""
 
@@ -62,7 +62,7 @@ class Plain:
         return bytes(data)
 
 
-@dataclass(frozen=True)
+@record
 class Gzip:
     """libdeflate, levels 1 to 12. `single` writes one member whatever the size, and holds the layer in memory for it."""
 
@@ -93,7 +93,7 @@ class Gzip:
         return bytes(deflate.gzip_compress(bytes(data), self.level))
 
 
-@dataclass(frozen=True)
+@record
 class Zstd:
     """zstandard, levels 1 to 22, frames of MEMBER bytes that carry their size and a checksum."""
 

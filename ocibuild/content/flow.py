@@ -9,10 +9,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from ocibuild.errors import Cancelled
+from ocibuild.record import record
 from ocibuild.spec.descriptor import Descriptor
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EventKind = Literal["plan", "start", "advance", "done", "exists", "mounted", "retry", "note", "warning", "output"]
 
 
-@dataclass(frozen=True)
+@record
 class Event:
     """One thing that happened.
 
@@ -126,7 +126,7 @@ class _Pool:
             self._made.shutdown(wait=True, cancel_futures=True)
 
 
-@dataclass(frozen=True)
+@record
 class Flow:
     """Where events go, what calls the work off, and two pools, of which that for compressing has `workers` threads."""
 

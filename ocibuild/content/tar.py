@@ -8,11 +8,11 @@ padding to tape records. POSIX.1-2001 pax, "ustar Interchange Format"; OCI image
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from ocibuild.content.blob import Bytes, Content
 from ocibuild.errors import UsageError
+from ocibuild.record import record
 
 RECORD = 512
 END = bytes(2 * RECORD)
@@ -24,7 +24,7 @@ _USTAR_TIME = 8**11 - 1
 _TYPES = {"file": b"0", "dir": b"5", "symlink": b"2"}
 
 
-@dataclass(frozen=True)
+@record
 class Entry:
     """A member of a layer. `path` is relative, with `/`, no trailing slash; `content` has a known size.
 

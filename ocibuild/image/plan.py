@@ -13,6 +13,7 @@ from typing import Protocol
 
 from ocibuild.content.blob import Content
 from ocibuild.content.tar import Entry
+from ocibuild.record import record
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
@@ -23,7 +24,7 @@ Pairs = tuple[tuple[str, str], ...]
 """A mapping of strings as a plan holds it: hashable, in order."""
 
 
-@dataclass(frozen=True)
+@record
 class Files:
     """A tar layer of these entries, all with one `mtime` (seconds since 1970), compressed as `compression` says."""
 
@@ -32,7 +33,7 @@ class Files:
     mtime: int = 0
 
 
-@dataclass(frozen=True)
+@record
 class Raw:
     """A layer that is the content itself, under a media type of its own."""
 
@@ -41,7 +42,7 @@ class Raw:
     annotations: Pairs = ()
 
 
-@dataclass(frozen=True)
+@record
 class Tar:
     """A tar that is there already, byte for byte, compressed as `compression` says."""
 
@@ -61,7 +62,7 @@ class Existing:
 Layer = Files | Raw | Tar | Existing
 
 
-@dataclass(frozen=True)
+@record
 class Written:
     """A layer once it stands in a store; `diff_id` is the digest of what it unpacks to (its own, for a raw one)."""
 
@@ -79,7 +80,7 @@ class ConfigRecipe(Protocol):
     def write(self, layers: Sequence[Written]) -> bytes: ...
 
 
-@dataclass(frozen=True)
+@record
 class TarConfig:
     """An image config with one diff_id a layer."""
 
@@ -92,7 +93,7 @@ class TarConfig:
         return replace(self.image, diff_ids=tuple(layer.diff_id for layer in layers)).to_bytes()
 
 
-@dataclass(frozen=True)
+@record
 class RawLayerConfig:
     """runwasi's: an image config without diff_ids, for layers no snapshotter unpacks.
 
@@ -112,7 +113,7 @@ class RawLayerConfig:
         return replace(self.image, process=process).to_bytes()
 
 
-@dataclass(frozen=True)
+@record
 class World:
     """What a component asks for and offers: `namespace:package/interface@version`, in the component's own order."""
 
@@ -120,7 +121,7 @@ class World:
     imports: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@record
 class WasmConfig:
     """The CNCF Wasm artifact's config. `author` and `component` are written as null where there is none, as oci-wasm does."""
 
@@ -150,7 +151,7 @@ class WasmConfig:
         )
 
 
-@dataclass(frozen=True)
+@record
 class FixedConfig:
     """A config that depends on nothing."""
 
@@ -163,7 +164,7 @@ class FixedConfig:
         return self.data
 
 
-@dataclass(frozen=True)
+@record
 class ImagePlan:
     """One manifest. `platform` is what its index entry says; None for shapes that never stand in an index.
 
@@ -179,7 +180,7 @@ class ImagePlan:
     subject: Descriptor | None = None
 
 
-@dataclass(frozen=True)
+@record
 class IndexPlan:
     """Manifests side by side; natives first, Wasm after."""
 

@@ -19,6 +19,7 @@ from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError
+from ocibuild.record import record
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
@@ -41,7 +42,7 @@ _TYPES: dict[bytes, Kind] = {
 _LONG_HEADERS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 
 
-@dataclass(frozen=True)
+@record
 class Member:
     """One entry of a layer. `path` has no leading slash; `head` is a file's first bytes, `digest` that of all of them.
 
@@ -65,7 +66,7 @@ class Member:
     capability: bytes = b""
 
 
-@dataclass(frozen=True)
+@record
 class Problem:
     """Something a layer should not hold; `code` is a word: `unsafe`, `duplicate`, `orphan`."""
 
@@ -73,7 +74,7 @@ class Problem:
     path: str
 
 
-@dataclass(frozen=True)
+@record
 class LayerFacts:
     """A layer that was read: `diff_id` and `size` are of the uncompressed tar, `members` in their order."""
 
@@ -84,7 +85,7 @@ class LayerFacts:
     problems: tuple[Problem, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class RootFs:
     """All layers' union. `files` by path; `layers` lowest first."""
 

@@ -5,13 +5,15 @@ Each field carries its own help; `cli` reads it to build flags, `configfile` to 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from typing import Any, Literal
+
+from ocibuild.record import record
 
 Form = Literal["text", "switch", "list", "table"]
 
 
-@dataclass(frozen=True)
+@record
 class About:
     """What a field is to a person: its flags, the form of its value, and one sentence."""
 
@@ -37,7 +39,7 @@ def _table(help: str, metavar: str, *flags: str) -> Any:
     return field(default=(), metadata={"about": About(help, "table", metavar, flags)})
 
 
-@dataclass(frozen=True)
+@record
 class Options:
     """What may be said about an image. Tables are held as `key=value` lines; everything is text until it is planned."""
 
@@ -87,7 +89,7 @@ class Options:
     allow_dynamic: bool = _switch("Pack a dynamically linked binary all the same.", "--allow-dynamic")
 
 
-@dataclass(frozen=True)
+@record
 class Target:
     """What to pack: files as `FILE[=PLATFORM]`, references, and what is said about the image."""
 

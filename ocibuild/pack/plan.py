@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from ocibuild.binary.artifact import Artifact
@@ -20,6 +20,7 @@ from ocibuild.pack.additions import NONROOT, parse_mode
 from ocibuild.pack.describe import described
 from ocibuild.pack.naming import in_image, program_name
 from ocibuild.pack.options import Options
+from ocibuild.record import record
 from ocibuild.spec.config import DEFAULT_PATH, Process
 from ocibuild.spec.platform import WASI, Platform
 
@@ -27,7 +28,7 @@ _ORDER = ("amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "s390x", "loong6
 _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
-@dataclass(frozen=True)
+@record
 class Input:
     """A file that was looked at, and the platform said with it."""
 
@@ -35,7 +36,7 @@ class Input:
     platform: Platform | None = None
 
 
-@dataclass(frozen=True)
+@record
 class Context:
     """What planning must be told because it may not look: the time in seconds, files to add, what git says."""
 
@@ -72,7 +73,7 @@ def plan(inputs: Sequence[Input], options: Options, context: Context) -> Plan:
     return IndexPlan(images, tuple(shared.items()))
 
 
-@dataclass(frozen=True)
+@record
 class _Placed:
     artifact: Artifact
     shape: Shape

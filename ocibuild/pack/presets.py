@@ -6,17 +6,17 @@ The facts behind each line were read in the consumers' source, and those about c
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ocibuild.binary.artifact import Artifact
 from ocibuild.binary.wasm import WasmFacts
 from ocibuild.errors import UsageError
+from ocibuild.record import record
 from ocibuild.spec.platform import WASI, Platform
 
 Refusal = Callable[[Artifact], str | None]
 
 
-@dataclass(frozen=True)
+@record
 class Preset:
     """`refuse` gives the reason why an artifact cannot work there, or None.
 

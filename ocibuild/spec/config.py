@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from ocibuild.record import record
 from ocibuild.spec import jsonform
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.jsonform import Reader
@@ -15,7 +16,7 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """What BuildKit sets for an image from scratch, Wasm ones too."""
 
 
-@dataclass(frozen=True)
+@record
 class History:
     """One line of how the image came to be; `empty_layer` where it made no layer."""
 
@@ -40,7 +41,7 @@ class History:
         return document
 
 
-@dataclass(frozen=True)
+@record
 class Process:
     """The `config` member: what a runtime starts, and with what around it.
 
@@ -98,7 +99,7 @@ class Process:
         )
 
 
-@dataclass(frozen=True)
+@record
 class ImageConfig:
     """The whole document. `diff_ids` are digests of the layers' uncompressed tars, lowest first."""
 

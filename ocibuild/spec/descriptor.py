@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from ocibuild.errors import ContentError
+from ocibuild.record import record
 from ocibuild.spec import mediatype
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.jsonform import Reader
@@ -17,7 +18,7 @@ from ocibuild.spec.platform import Platform
 EMPTY_BYTES = b"{}"
 
 
-@dataclass(frozen=True)
+@record
 class Descriptor:
     """A pointer to content. `size` is in bytes. Two descriptors of the same content compare equal by `key`."""
 

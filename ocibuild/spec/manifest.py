@@ -7,10 +7,11 @@ nothing that was parsed is ever written back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from ocibuild.errors import ContentError
+from ocibuild.record import record
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.jsonform import Reader
@@ -18,7 +19,7 @@ from ocibuild.spec.jsonform import Reader
 _MAX_CHILDREN = 10_000
 
 
-@dataclass(frozen=True)
+@record
 class Manifest:
     """An image or artifact: one config and its layers."""
 
@@ -53,7 +54,7 @@ class Manifest:
         return jsonform.dump(document)
 
 
-@dataclass(frozen=True)
+@record
 class Index:
     """Manifests side by side, usually one a platform."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ocibuild.errors import UsageError
+from ocibuild.record import record
 from ocibuild.spec.jsonform import Reader
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")
@@ -33,7 +34,7 @@ _ARCH_ALIASES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, order=True)
+@record
 class Platform:
     """`os` and `architecture` in Go's words, `variant` for arm (v5 to v7); the empty string where there is none."""
 

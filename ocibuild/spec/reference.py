@@ -7,9 +7,10 @@ is a host, and for Docker Hub's short names.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ocibuild.errors import ContentError, UsageError
+from ocibuild.record import record
 from ocibuild.spec.digest import Digest
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -21,7 +22,7 @@ _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _MAX_NAME = 255
 
 
-@dataclass(frozen=True)
+@record
 class Reference:
     """A place in a registry. `registry` is the canonical host[:port] (`docker.io` for Docker Hub)."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ocibuild.errors import UsageError
 from ocibuild.image.plan import ImagePlan
 from ocibuild.image.shapes import artifact, compat, rawlayer, solo, tarball, wasm_to_oci
 from ocibuild.image.shapes.request import Request
+from ocibuild.record import record
 from ocibuild.spec import mediatype
 
 
-@dataclass(frozen=True)
+@record
 class Shape:
     """`indexable`: may stand in an index beside other platforms. `files`: has a root file system to add files to."""
 

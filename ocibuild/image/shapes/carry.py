@@ -6,7 +6,7 @@ other shape has no place for is told in `lost`; files are never lost, they are r
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from ocibuild.binary.artifact import Artifact
@@ -17,6 +17,7 @@ from ocibuild.image.rootfs import Inside, Member, RootFs
 from ocibuild.image.shapes import Shape, compat
 from ocibuild.image.shapes.recognise import Program, candidates, find_program, has_rootfs, recognise
 from ocibuild.image.shapes.request import Request
+from ocibuild.record import record
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.config import DEFAULT_PATH, ImageConfig, Process
 from ocibuild.spec.jsonform import Reader
@@ -33,7 +34,7 @@ _EACH, _TOGETHER = 1024 * 1024, 16 * 1024 * 1024
 _TYPES = {"file": "file", "hardlink": "file", "dir": "dir", "symlink": "symlink"}
 
 
-@dataclass(frozen=True)
+@record
 class Original:
     """An image of some shape, opened: `config` is None where the shape has none that says what to run."""
 
@@ -61,7 +62,7 @@ def read(source: Source, manifest: Manifest) -> Original:
     return Original(manifest, recognise(manifest), program, rootfs, None, created, author)
 
 
-@dataclass(frozen=True)
+@record
 class Carried:
     """What another shape's author needs, and in words what it cannot say."""
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import posixpath
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from ocibuild.content.blob import Content
 from ocibuild.errors import ContentError
 from ocibuild.image.rootfs import Inside, Member, RootFs
+from ocibuild.record import record
 from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.config import DEFAULT_PATH, ImageConfig
 from ocibuild.spec.descriptor import Descriptor
@@ -62,7 +62,7 @@ def has_rootfs(manifest: Manifest) -> bool:
     return recognise(manifest) in ("image", "compat")
 
 
-@dataclass(frozen=True)
+@record
 class Program:
     """The program in an image. `path` is where it stands there, or would; `mode` is None where the shape has no files."""
 

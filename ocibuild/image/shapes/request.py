@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from ocibuild.binary.artifact import Artifact
 from ocibuild.content import tar
 from ocibuild.content.blob import Content, File
 from ocibuild.content.tar import Entry
 from ocibuild.image.plan import Files, Pairs
+from ocibuild.record import record
 from ocibuild.spec.config import DEFAULT_PATH, History, Process
 from ocibuild.spec.platform import Platform
 
@@ -17,7 +18,7 @@ COMMENT = "buildkit.dockerfile.v0"
 """BuildKit's history comment; docker history and scanners know how to read these lines."""
 
 
-@dataclass(frozen=True)
+@record
 class Request:
     """One program to be shipped.
 
