@@ -172,10 +172,10 @@ def _refuse_unsayable(chosen: Shape, entry: Input, options: Options) -> None:
         )
 
 
-def _rank(placed: _Placed) -> tuple[bool, bool, int, Platform]:
+def _rank(placed: _Placed) -> tuple[bool, bool, int, str]:
     architecture = placed.platform.architecture
     place = _ORDER.index(architecture) if architecture in _ORDER else len(_ORDER)
-    return placed.artifact.platform is None, placed.platform.is_wasm, place, placed.platform
+    return placed.artifact.platform is None, placed.platform.is_wasm, place, str(placed.platform)
 
 
 def _author(placed: _Placed, options: Options, context: Context) -> ImagePlan:
