@@ -351,3 +351,14 @@ def test_kubernetes_own_schemas_agree(
         assert subprocess.run(
             [judge, "--strict", "-k", version, str(path)], capture_output=True, timeout=120
         ).returncode
+
+
+@pytest.mark.real
+def test_kubernetes_own_schemas_agree_with_the_sample(run: Run, part: Callable[[str], str], tmp_path: Path) -> None:
+    judge = part("kubernetes-validate")
+    ran = run("resolve", "-f", str(SAMPLES / "app.yaml"), "--repo", "ghcr.io/me", "--dry-run")
+    assert ran.status == 0, ran.err
+    path = tmp_path / "app.yaml"
+    path.write_text(ran.out)
+    command = [judge, "--strict", "-k", "1.37", str(path)]
+    assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
