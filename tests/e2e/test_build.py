@@ -24,7 +24,7 @@ from ocibuild.api.session import Session
 from ocibuild.content.flow import Event
 from ocibuild.errors import ToolError
 from tests.e2e.engines import containerd, docker
-from tests.e2e.servers import Part, Run
+from tests.e2e.servers import Part, Run, stop
 from tests.source.test_base import CAPABILITY, Layout, capable, layer
 from tests.source.test_buildkit import entries
 
@@ -319,11 +319,10 @@ def test_an_interrupt_ends_the_engine_and_what_it_runs(
     process = subprocess.Popen([sys.executable, "-m", "ocibuild", *words], env=environ, stderr=subprocess.DEVNULL)
     try:
         assert _soon(lambda: len(_sleeping(marked)) > 0, 60)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # as Ctrl-C, which a run in the background ignores
         assert process.wait(30) == 130
     finally:
-        process.kill()
-        process.wait()
+        stop(process)
     assert _soon(lambda: not _sleeping(marked), 10)
     assert not (tmp_path / "out").exists()
 
