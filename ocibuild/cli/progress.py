@@ -125,6 +125,8 @@ class Tally:
         self.moved = max(0, self.moved + event.amount)
 
     def __str__(self) -> str:
+        if not self.total:
+            return size(self.moved)  # what is being assembled was not announced
         return f"{size(self.moved)} of {size(self.total)}, {self.ended} of {self.blobs} blobs"
 
 

@@ -250,6 +250,16 @@ def test_thousands_of_blobs_make_few_lines() -> None:
     assert re.fullmatch(r"3\.8 GiB of 3\.9 GiB, 19\d\d of 2000 blobs, 20\.0 MiB/s", text[-1])
 
 
+def test_what_was_not_announced_has_no_total() -> None:
+    stream, now = io.StringIO(), [0.0]
+    lines = progress.Lines(stream, lambda: now[0])
+    one = blob(1, 100)
+    lines(Event("start", one))
+    now[0] = 60.0
+    lines(Event("advance", one, 100))
+    assert re.fullmatch(r"100 B, [0-9.]+ B/s\n", stream.getvalue())
+
+
 def test_eight_bars_at_most() -> None:
     stream = Watched()
     bars = progress.Bars(stream, ambient(COLUMNS="100", LINES="40"), 0.0)
