@@ -41,7 +41,8 @@ def test_a_pull_that_is_cut_again_and_again_arrives(served: Served, ocibuild: Oc
         assert said.status == 0, said.err
         assert line.cut == 3
         if served.kind != "ggcr":  # which knows no Range without an end
-            assert line.down < 32 * MIB, "what had come was asked for again"
+            # From the start each time it would be 45 MiB; a busy reader loses what a cut found in its socket.
+            assert line.down < 40 * MIB, "what had come was asked for again"
     assert len(layouts.graph(tmp_path / "back", digest)) == 4
 
 
