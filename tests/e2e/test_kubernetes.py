@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +60,15 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(part: Part, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     part("engines/containerd-shim-wasmtime-v1")
-    runtimes = {"wasmtime": "io.containerd.wasmtime.v1", "youki": part("engines/youki")}
+    with started(part, tmp_path_factory.mktemp("registry"), {"wasmtime": "io.containerd.wasmtime.v1"}) as cluster:
+        yield cluster
+
+
+@contextmanager
+def started(part: Part, folder: Path, runtimes: dict[str, str]) -> Iterator[Cluster]:
+    """A cluster whose node knows these handlers, until the block ends."""
     with (
-        serving("docker-registry", part, tmp_path_factory.mktemp("registry")) as served,
+        serving("docker-registry", part, folder) as served,
         engines.containerd(part, pods=True, runtimes=runtimes) as node,
     ):
         node.plain_http(served.host)
@@ -103,12 +110,14 @@ def test_a_pod_that_is_printed_with_a_remark_does_not_and_the_cure_cures_it(clus
     ran(cluster.apply(cured.out))
 
 
-def test_a_pod_for_youki_never_starts_as_is_said(cluster: Cluster) -> None:
-    reference = cluster.push("youki", HELLO, "--platform", "linux/wasm")
-    printed = cluster.ocibuild("kube", reference, "--handler", "youki", "--", "a", "b c")
-    assert "the Pod never starts" in printed.err
-    pod = cluster.apply(printed.out)
-    assert (pod.step, pod.log) != ("done", PRINTED), pod
+@pytest.mark.heavy
+def test_a_pod_for_youki_never_starts_as_is_said(part: Part, tmp_path: Path) -> None:
+    with started(part, tmp_path, {"youki": part("engines/youki")}) as cluster:
+        reference = cluster.push("youki", HELLO, "--platform", "linux/wasm")
+        printed = cluster.ocibuild("kube", reference, "--handler", "youki", "--", "a", "b c")
+        assert "the Pod never starts" in printed.err
+        pod = cluster.apply(printed.out)
+        assert (pod.step, pod.log) != ("done", PRINTED), pod
 
 
 def test_what_is_resolved_runs(cluster: Cluster, tmp_path: Path) -> None:
