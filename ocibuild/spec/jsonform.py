@@ -8,6 +8,7 @@ OCI image-spec, considerations.md "JSON".
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -19,6 +20,8 @@ MAX_DOCUMENT = 4 * 1024 * 1024
 
 _MAX_DEPTH = 64
 _REQUIRED: Any = object()
+_NOT_NESTING = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)|[^\[\]{}"]+', re.DOTALL)
+"""Strings, one without an end among them, and whatever else is no bracket."""
 
 
 def dump(document: Any) -> bytes:
@@ -46,24 +49,14 @@ def _depth(data: bytes) -> int:
     if data.count(b"[") + data.count(b"{") <= _MAX_DEPTH:
         return 0
     depth = deepest = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                in_string = False
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"[{":
+    for byte in _NOT_NESTING.sub(b"", data):
+        if byte in b"[{":
             depth += 1
             if depth > deepest:
                 deepest = depth
                 if deepest > _MAX_DEPTH:
                     break
-        elif byte in b"]}":
+        else:
             depth -= 1
     return deepest
 
