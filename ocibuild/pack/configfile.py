@@ -51,17 +51,15 @@ def asked(
     tags: Sequence[str],
     options: Options,
 ) -> Target:
-    """What is to be packed: what was said, over the target of that name where a config file is given.
+    """What is to be packed: what was said, over the target of that name in the config file.
 
     Raises UsageError (`usage`, and what `read` and `ConfigFile.target` raise).
     """
-    said = Target(tuple(os.fspath(file) for file in files), tuple(tags), options)
     if config is None:
-        if name is not None:
-            raise UsageError(f"there is no config file to find target {name} in", hint="add --config ocibuild.toml")
-        return said
+        raise UsageError(f"there is no config file to find target {name} in", hint="add --config ocibuild.toml")
     found = read(config).target(name)
-    return Target(said.files or found.files, said.tags or found.tags, merged(found.options, options))
+    said = tuple(os.fspath(file) for file in files)
+    return Target(said or found.files, tuple(tags) or found.tags, merged(found.options, options))
 
 
 def merged(below: Options, above: Options) -> Options:

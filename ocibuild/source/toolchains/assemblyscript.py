@@ -49,8 +49,7 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         words.append("--optimize")
     made = []
     for platform in platforms:
-        product = bench.scratch / "assemblyscript" / f"{platform.os}.wasm"
-        product.parent.mkdir(parents=True, exist_ok=True)
+        product = bench.module(NAME, platform)
         step = Step((*words, *sources.arguments, "--outFile", str(product)), sources.folder)
         made.append(Recipe(platform, package.name, (step,), product, _CURE))
     return made

@@ -17,6 +17,7 @@ from typing import IO
 from ocibuild.content.flow import Cancel
 from ocibuild.errors import InputError, ToolError
 from ocibuild.source.toolchains.recipe import Step
+from ocibuild.spec.platform import Platform
 
 _GRACE = 2.0
 _MINUTES = 10
@@ -33,6 +34,12 @@ class Bench:
     home: Path
     scratch: Path
     cancel: Cancel
+
+    def module(self, language: str, platform: Platform) -> Path:
+        """Where a compiler writes the one file it makes for a platform of Wasm; its folder is there."""
+        folder = self.scratch / language
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{platform.os}.wasm"
 
     def find(self, name: str) -> str | None:
         """The program of that name on PATH."""

@@ -47,8 +47,7 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         words.append("--bundle")
     made = []
     for platform in platforms:
-        product = bench.scratch / "javascript" / f"{platform.os}.wasm"
-        product.parent.mkdir(parents=True, exist_ok=True)
+        product = bench.module(NAME, platform)
         step = Step((*words, *sources.arguments, "--out", str(product)), sources.folder)
         made.append(Recipe(platform, package.name, (step,), product, RUN))
     return made

@@ -42,8 +42,7 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
     program = bench.need("componentize-py", "the sources are Python's", _CURE)
     made = []
     for platform in platforms:
-        product = bench.scratch / "python" / f"{platform.os}.wasm"
-        product.parent.mkdir(parents=True, exist_ok=True)
+        product = bench.module(NAME, platform)
         words = [program, "--wit-path", str(wit), *sources.arguments, "componentize", module]
         words += ["--python-path", str(path), "--output", str(product)]
         made.append(Recipe(platform, _name(sources), (Step(tuple(words), sources.folder),), product, RUN))
