@@ -41,7 +41,7 @@ class Codec(Protocol):
     def block(self, total: int) -> int:
         """Bytes of one block, from the total alone."""
 
-    def encode(self, data: bytes | bytearray | memoryview) -> bytes:
+    def encode(self, data: bytes | bytearray | memoryview) -> bytes | bytearray:
         """One whole member or frame; the bytes themselves where nothing is compressed."""
 
 
@@ -86,18 +86,18 @@ class Gzip:
         """The whole up to SINGLE_LIMIT, else MEMBER."""
         return max(total, 1) if self.single or total <= SINGLE_LIMIT else MEMBER
 
-    def encode(self, data: bytes | bytearray | memoryview) -> bytes:
+    def encode(self, data: bytes | bytearray | memoryview) -> bytes | bytearray:
         """One gzip member: no name, no time, operating system unknown."""
         import deflate
 
-        return bytes(deflate.gzip_compress(bytes(data), self.level))
+        return deflate.gzip_compress(data, self.level)
 
 
 @record
 class Zstd:
     """zstandard, levels 1 to 22, frames of MEMBER bytes that carry their size and a checksum."""
 
-    level: int = 3
+    level: int = 2
     media_type: str = mediatype.LAYER_ZSTD
 
     @property
@@ -126,7 +126,7 @@ class Zstd:
 
 
 DEFAULT = Gzip()
-_LEVELS: dict[str, tuple[int, int, int]] = {"gzip": (1, 1, 12), "gzip-single": (1, 1, 12), "zstd": (3, 1, 22)}
+_LEVELS: dict[str, tuple[int, int, int]] = {"gzip": (1, 1, 12), "gzip-single": (1, 1, 12), "zstd": (2, 1, 22)}
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,6 @@ the number of threads, and memory is flat.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING
 from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK, Blob, Content, File, changed
 from ocibuild.content.flow import Flow
+from ocibuild.content.hashing import Hashing
 from ocibuild.errors import ContentError
 from ocibuild.image.plan import Existing, Files, ImagePlan, IndexPlan, Layer, Plan, Raw, Tar, Written
 from ocibuild.spec.descriptor import Descriptor
-from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.store.base import Ingests, Target
 
@@ -84,39 +83,40 @@ def _layer(layer: Layer, target: Target, flow: Flow) -> Written:
 
 def _files(layer: Files | Tar, target: Target, flow: Flow) -> Written:
     compressor = codec.parse(layer.compression)
-    diff, blob, size = hashlib.sha256(), hashlib.sha256(), 0
+    blob, size = Hashing(flow), 0
+    diff = blob if isinstance(compressor, codec.Plain) else Hashing(flow)
     with _ingesting(target).sink() as sink:
-        for encoded in encode(layer, flow, diff):
+        for encoded in encode(layer, flow, None if diff is blob else diff):
             blob.update(encoded)
             size += len(encoded)
             sink.write(encoded)
-        digest = Digest.from_hasher(blob)
+        digest = blob.digest()
         sink.commit(digest, size)
-    return Written(Descriptor(compressor.media_type, digest, size), Digest.from_hasher(diff))
+    return Written(Descriptor(compressor.media_type, digest, size), diff.digest())
 
 
-def encode(layer: Files | Tar, flow: Flow, diff: hashlib._Hash | None = None) -> Iterator[bytes]:
+def encode(layer: Files | Tar, flow: Flow, diff: Hashing | None = None) -> Iterator[bytes | bytearray]:
     """The layer's blob, piece by piece, the same at each call; `diff` is fed the tar. Raises InputError, Cancelled."""
     compressor = codec.parse(layer.compression)
     if isinstance(layer, Tar):
-        stream, total = _pieces(layer.content), layer.content.size or 0
+        contents, total = iter((layer.content,)), layer.content.size or 0
     else:
-        stream, total = _stream(layer), tar.size(layer.entries, layer.mtime)
-    blocks = _blocks(stream, compressor.block(total))
-    for encoded in _encoded(blocks, compressor, diff or hashlib.sha256(), flow):
+        contents, total = tar.pieces(layer.entries, layer.mtime), tar.size(layer.entries, layer.mtime)
+    blocks = _blocks(contents, compressor.block(total), diff)
+    for encoded in blocks if isinstance(compressor, codec.Plain) else _encoded(blocks, compressor, flow):
         flow.cancel.check()
         yield encoded
 
 
 def _raw(layer: Raw, target: Target, flow: Flow) -> Written:
-    hasher, size = hashlib.sha256(), 0
+    hashing, size = Hashing(flow), 0
     with _ingesting(target).sink() as sink:
-        for piece in _pieces(layer.content):
+        for piece in _blocks(iter((layer.content,)), BLOCK):
             flow.cancel.check()
-            hasher.update(piece)
+            hashing.update(piece)
             size += len(piece)
             sink.write(piece)
-        digest = Digest.from_hasher(hasher)
+        digest = hashing.digest()
         sink.commit(digest, size)
     return Written(Descriptor(layer.media_type, digest, size, dict(layer.annotations)), digest)
 
@@ -127,48 +127,48 @@ def _ingesting(target: Target) -> Ingests:
     return target
 
 
-def _stream(layer: Files) -> Iterator[bytes]:
-    for content in tar.pieces(layer.entries, layer.mtime):
-        yield from _pieces(content)
+def _blocks(contents: Iterator[Content], length: int, diff: Hashing | None = None) -> Iterator[bytes]:
+    """The contents one after the other, cut every `length`; `diff` is fed the same.
 
-
-def _pieces(content: Content) -> Iterator[bytes]:
-    """The content in reads of BLOCK. Raises InputError (`input-changed`) where it is not as long as it was."""
-    seen = 0
-    with content.open() as stream:
-        while piece := stream.read(BLOCK):
-            seen += len(piece)
-            if content.size is not None and seen > content.size:
-                break
-            yield piece
-    if content.size is not None and seen != content.size:
-        raise changed(content.path if isinstance(content, File) else "content")
-
-
-def _blocks(pieces: Iterator[bytes], length: int) -> Iterator[bytes]:
-    """The same bytes, cut every `length`."""
-    held = bytearray()
-    for piece in pieces:
-        held += piece
-        while len(held) >= length:
-            block = bytes(memoryview(held)[:length])
-            del held[:length]
-            yield block
+    Each read asks for what the block still lacks, so that a block inside a large file is what was read, and no copy.
+    Raises InputError (`input-changed`) where one is not as long as it was.
+    """
+    held: list[bytes] = []
+    missing = length
+    for content in contents:
+        seen = 0
+        with content.open() as stream:
+            while piece := stream.read(missing):
+                seen += len(piece)
+                if content.size is not None and seen > content.size:
+                    break
+                held.append(piece)
+                missing -= len(piece)
+                if not missing:
+                    yield _joined(held, diff)
+                    held, missing = [], length
+        if content.size is not None and seen != content.size:
+            raise changed(content.path if isinstance(content, File) else "content")
     if held:
-        yield bytes(held)
+        yield _joined(held, diff)
 
 
-def _encoded(blocks: Iterator[bytes], compressor: codec.Codec, diff: hashlib._Hash, flow: Flow) -> Iterator[bytes]:
+def _joined(pieces: list[bytes], diff: Hashing | None) -> bytes:
+    block = b"".join(pieces)
+    if diff is not None:
+        diff.update(block)
+    return block
+
+
+def _encoded(blocks: Iterator[bytes], compressor: codec.Codec, flow: Flow) -> Iterator[bytes | bytearray]:
     limit = min(flow.workers + 2, _IN_FLIGHT)
-    pending: deque[Future[bytes]] = deque()
     first, second = next(blocks, None), next(blocks, None)
     if first is not None and second is None:
-        diff.update(first)
         yield compressor.encode(first)  # a thread would only wait for it
         return
+    pending: deque[Future[bytes | bytearray]] = deque()
     for block in chain((block for block in (first, second) if block is not None), blocks):
         pending.append(flow.cpu.submit(compressor.encode, block))
-        diff.update(block)
         if len(pending) >= limit:
             yield pending.popleft().result()
     while pending:

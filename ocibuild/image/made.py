@@ -72,7 +72,7 @@ class MadeStore:
 class _Pieces(io.RawIOBase):
     """Pieces of bytes, as a stream."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes | bytearray]) -> None:
         super().__init__()
         self._pieces = pieces
         self._piece = memoryview(b"")

@@ -133,7 +133,7 @@ GOLDEN = {
         ("gzip", "gzip:1", "application/vnd.oci.image.layer.v1.tar+gzip"),
         ("gzip:9", "gzip:9", "application/vnd.oci.image.layer.v1.tar+gzip"),
         ("gzip-single", "gzip-single:1", "application/vnd.oci.image.layer.v1.tar+gzip"),
-        ("zstd", "zstd:3", "application/vnd.oci.image.layer.v1.tar+zstd"),
+        ("zstd", "zstd:2", "application/vnd.oci.image.layer.v1.tar+zstd"),
         ("zstd:22", "zstd:22", "application/vnd.oci.image.layer.v1.tar+zstd"),
         ("none", "none", "application/vnd.oci.image.layer.v1.tar"),
     ],
