@@ -128,13 +128,14 @@ class _Pool:
 
 @record
 class Flow:
-    """Where events go, what calls the work off, and two pools, of which that for compressing has `workers` threads."""
+    """Where events go, what calls the work off, and three pools, of which that for compressing has `workers` threads."""
 
     observe: Callable[[Event], None]
     cancel: Cancel
     workers: int
     _cpu: _Pool
     _io: _Pool
+    _reading: _Pool
 
     @property
     def cpu(self) -> Executor:
@@ -145,6 +146,11 @@ class Flow:
     def io(self) -> Executor:
         """The pool for moving."""
         return self._io.get()
+
+    @property
+    def reading(self) -> Executor:
+        """The pool for reading ahead of what moves."""
+        return self._reading.get()
 
     @classmethod
     @contextmanager
@@ -162,7 +168,7 @@ class Flow:
         """
         workers = cpu or _processors()
         cancel = cancel or Cancel()
-        pools = _Pool(workers, "ocibuild-cpu"), _Pool(io, "ocibuild-io")
+        pools = _Pool(workers, "ocibuild-cpu"), _Pool(io, "ocibuild-io"), _Pool(io, "ocibuild-reading")
         try:
             yield cls(observe, cancel, workers, *pools)
         except BaseException:

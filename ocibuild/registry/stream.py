@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, BinaryIO
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
 
+from ocibuild.content.ahead import ahead
 from ocibuild.content.blob import Blob
-from ocibuild.content.flow import Cancel
+from ocibuild.content.flow import Cancel, Flow
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, InputError
 from ocibuild.registry import problem
@@ -29,10 +30,10 @@ class Reading:
     sending is, as a number of bytes that may be negative when some are sent again.
     """
 
-    def __init__(self, blob: Blob, cancel: Cancel, report: Callable[[int], None]) -> None:
+    def __init__(self, blob: Blob, flow: Flow, report: Callable[[int], None]) -> None:
         self.descriptor = blob.descriptor
         self._content = blob.content
-        self._cancel = cancel
+        self._flow = flow
         self._report = report
         self._hasher = blob.descriptor.digest.hasher()
         self._hashed = 0
@@ -50,7 +51,8 @@ class Reading:
             if isinstance(stream, VerifyReader) and self._is_judged:
                 # It hashes what it gives, and judges it; pieces that follow go on from where it was.
                 self._hasher = stream.hasher
-            yield Outgoing(self, stream, start, length)
+            with ahead(stream, length, self._flow) as reader:
+                yield Outgoing(self, reader, start, length)
 
     def at(self, position: int) -> None:
         """So many bytes are on the other side."""
@@ -60,7 +62,7 @@ class Reading:
 
     def take(self, stream: BinaryIO, position: int, amount: int) -> bytes:
         """At most `amount` bytes, which stand at `position`. Raises Cancelled, InputError, ContentError."""
-        self._cancel.check()
+        self._flow.cancel.check()
         try:
             data = stream.read(amount)
             is_last = position + len(data) == self.descriptor.size

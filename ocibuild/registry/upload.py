@@ -62,7 +62,7 @@ def blob(transport: Transport, repository: str, content: Blob, flow: Flow, uploa
     """
     descriptor = content.descriptor
     flow.observe(Event("start", descriptor))
-    reading = Reading(content, flow.cancel, lambda amount: flow.observe(Event("advance", descriptor, amount)))
+    reading = Reading(content, flow, lambda amount: flow.observe(Event("advance", descriptor, amount)))
     _Sending(transport, repository, reading, Watch.of(flow), upload).run()
 
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from ocibuild.content import atomic
+from ocibuild.content.ahead import ahead
 from ocibuild.content.blob import BLOCK, Blob
 from ocibuild.content.flow import Event, Flow
 from ocibuild.content.verify import VerifyReader, verifying
@@ -185,8 +186,11 @@ class LayoutStore:
         if self.exists(blob.descriptor):
             return Pushed.EXISTED
         flow.observe(Event("start", blob.descriptor))
-        with self.sink() as sink, blob.content.open() as stream:
-            reader = verifying(stream, blob.descriptor)
+        with (
+            self.sink() as sink,
+            blob.content.open() as stream,
+            ahead(verifying(stream, blob.descriptor), blob.descriptor.size, flow) as reader,
+        ):
             while piece := reader.read(BLOCK):
                 flow.cancel.check()
                 sink.write(piece)
