@@ -89,6 +89,8 @@ class Notes:
                 if event.text not in self._said:
                     self._said.add(event.text)
                     self._say(event.text)
+            elif event.kind == "packed":
+                self._packed(event)
             elif event.descriptor is not None:
                 self._moved(event, event.descriptor)
 
@@ -102,13 +104,26 @@ class Notes:
     def _moved(self, event: Event, descriptor: Descriptor) -> None:
         pass
 
+    def _packed(self, event: Event) -> None:
+        pass
+
 
 class Tally:
-    """How far all of it is. `total` and `moved` are bytes that need moving, `blobs` and `ended` count what was planned."""
+    """How far all of it is. `total` and `moved` are bytes that need moving, `blobs` and `ended` count what was planned.
+
+    `packed` of `layer` bytes are in the layer that is being made; both are 0 while there is none.
+    """
 
     def __init__(self) -> None:
         self.total = self.moved = self.blobs = self.ended = 0
+        self.packed = self.layer = 0
         self._open: set[str] = set()
+
+    def pack(self, event: Event) -> None:
+        """Count some of a layer."""
+        self.packed, self.layer = self.packed + event.amount, event.total
+        if self.packed >= self.layer:
+            self.packed = self.layer = 0
 
     def add(self, event: Event, descriptor: Descriptor) -> None:
         """Count an event of a blob."""
@@ -125,8 +140,8 @@ class Tally:
         self.moved = max(0, self.moved + event.amount)
 
     def __str__(self) -> str:
-        if not self.total:
-            return size(self.moved)  # what is being assembled was not announced
+        if self.layer:
+            return f"packed {size(self.packed)} of {size(self.layer)}"
         return f"{size(self.moved)} of {size(self.total)}, {self.ended} of {self.blobs} blobs"
 
 
@@ -153,10 +168,18 @@ class Lines(Notes):
                 self._tell(f"{name}: done in {seconds:.1f} s, {size(descriptor.size / seconds)}/s")
             elif event.kind in ("exists", "mounted"):
                 self._tell(f"{name}: {'already there' if event.kind == 'exists' else 'mounted'}")
-        if event.kind == "advance" and now - self._last >= _EVERY:
-            rate = self._tally.moved / max(now - self._start, 0.001)
-            self._last = now
-            self._say(f"{self._tally}, {size(rate)}/s")
+        if event.kind == "advance" and self._tally.total:  # a packed image's manifests were not announced
+            self._tell_rate(self._tally.moved)
+
+    def _packed(self, event: Event) -> None:
+        self._tally.pack(event)
+        self._tell_rate(self._tally.packed)
+
+    def _tell_rate(self, done: int) -> None:
+        """A line about all of it, every few seconds."""
+        now = self._clock()
+        if done and now - self._last >= _EVERY:
+            self._say(f"{self._tally}, {size(done / max(now - self._start, 0.001))}/s")
 
     def _say(self, text: str) -> None:
         self._last = self._clock()
@@ -178,12 +201,15 @@ class Events(Notes):
         self._start = clock()
         self._bytes: dict[str, int] = {}
         self._last: dict[str, float] = {}
+        self._layer = 0
 
     def __call__(self, event: Event) -> None:
         """See Progress."""
         with self._lock:
             if event.descriptor is not None:
                 self._moved(event, event.descriptor)
+            elif event.kind == "packed":
+                self._packed(event)
             else:
                 self._write({"event": event.kind, "text": plain(event.text)})
 
@@ -203,6 +229,15 @@ class Events(Notes):
             self._bytes.pop(digest, None)
             self._last.pop(digest, None)
         self._write(document)
+
+    def _packed(self, event: Event) -> None:
+        self._layer += event.amount
+        now, is_whole = self._clock(), self._layer >= event.total
+        if is_whole or now - self._last.get("", -1.0) >= _OFTEN:
+            self._last[""] = now
+            self._write({"event": "packed", "size": event.total, "moved": self._layer})
+        if is_whole:
+            self._layer = 0
 
     def _write(self, document: dict[str, Any]) -> None:
         document["seconds"] = round(self._clock() - self._start, 3)
@@ -247,9 +282,13 @@ class Bars(Notes):
                 self._display.remove_task(task)
         self._show()
 
+    def _packed(self, event: Event) -> None:
+        self._tally.pack(event)
+        self._show()
+
     def _show(self) -> None:
         """Draw, or see to it that it is drawn later: a blob may be out before our patience is, and waited for after."""
-        if self._display is None and self._moving and not self._closed:
+        if self._display is None and (self._moving or self._tally.layer) and not self._closed:
             left = self._show_from - self._clock()
             if left <= 0:
                 self._open()
@@ -272,6 +311,12 @@ class Bars(Notes):
             if digest in self._tasks:
                 display.update(self._tasks[digest], completed=moved)
         assert self._whole is not None
+        if self._tally.layer:
+            return display.update(
+                self._whole, completed=self._tally.packed, total=self._tally.layer, description="packing"
+            )
+        if not self._tally.blobs:
+            return  # manifests of what was packed: nobody waits for them
         words = f"{self._tally.ended}/{self._tally.blobs} blobs"
         display.update(self._whole, completed=self._tally.moved, total=self._tally.total, description=words)
 

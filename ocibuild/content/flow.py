@@ -18,7 +18,9 @@ from ocibuild.spec.descriptor import Descriptor
 if TYPE_CHECKING:
     from concurrent.futures import Executor, ThreadPoolExecutor
 
-EventKind = Literal["plan", "start", "advance", "done", "exists", "mounted", "retry", "note", "warning", "output"]
+EventKind = Literal[
+    "plan", "start", "advance", "done", "exists", "mounted", "retry", "note", "warning", "output", "packed"
+]
 
 
 @record
@@ -27,13 +29,15 @@ class Event:
 
     `plan` a blob will be moved, `start`/`advance`/`done` it moves (`amount`: bytes since the last event; negative when a
     retry starts over), `exists`/`mounted` it need not, `retry`, `note` and `warning` carry `text` for a person; a warning is
-    for everybody, the others are for who watches. `output` is a line that another program printed.
+    for everybody, the others are for who watches. `output` is a line that another program printed. `packed`: `amount` more
+    bytes of the `total` of a layer that is being made, whose digest nobody knows yet.
     """
 
     kind: EventKind
     descriptor: Descriptor | None = None
     amount: int = 0
     text: str = ""
+    total: int = 0
 
 
 class Cancel:

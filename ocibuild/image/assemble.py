@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK, Blob, Content, File, changed
-from ocibuild.content.flow import Flow
+from ocibuild.content.flow import Event, Flow
 from ocibuild.content.hashing import Hashing
 from ocibuild.errors import ContentError
 from ocibuild.image.plan import Existing, Files, ImagePlan, IndexPlan, Layer, Plan, Raw, Tar, Written
@@ -83,25 +83,38 @@ def _layer(layer: Layer, target: Target, flow: Flow) -> Written:
 
 def _files(layer: Files | Tar, target: Target, flow: Flow) -> Written:
     compressor = codec.parse(layer.compression)
-    blob, size = Hashing(flow), 0
+    contents, total = _tar(layer)
+    blob, size, left = Hashing(flow), 0, total
     diff = blob if isinstance(compressor, codec.Plain) else Hashing(flow)
     with _ingesting(target).sink() as sink:
-        for encoded in encode(layer, flow, None if diff is blob else diff):
+        for encoded in _encode(contents, total, compressor, flow, None if diff is blob else diff):
             blob.update(encoded)
             size += len(encoded)
             sink.write(encoded)
+            done = min(compressor.block(total), left)
+            left -= done
+            flow.observe(Event("packed", amount=done, total=total))
         digest = blob.digest()
         sink.commit(digest, size)
     return Written(Descriptor(compressor.media_type, digest, size), diff.digest())
 
 
-def encode(layer: Files | Tar, flow: Flow, diff: Hashing | None = None) -> Iterator[bytes | bytearray]:
-    """The layer's blob, piece by piece, the same at each call; `diff` is fed the tar. Raises InputError, Cancelled."""
-    compressor = codec.parse(layer.compression)
+def encode(layer: Files | Tar, flow: Flow) -> Iterator[bytes | bytearray]:
+    """The layer's blob, piece by piece, the same at each call. Raises InputError, Cancelled."""
+    return _encode(*_tar(layer), codec.parse(layer.compression), flow)
+
+
+def _tar(layer: Files | Tar) -> tuple[Iterator[Content], int]:
+    """What the layer's tar is put together from, and its size in bytes."""
     if isinstance(layer, Tar):
-        contents, total = iter((layer.content,)), layer.content.size or 0
-    else:
-        contents, total = tar.pieces(layer.entries, layer.mtime), tar.size(layer.entries, layer.mtime)
+        return iter((layer.content,)), layer.content.size or 0
+    return tar.pieces(layer.entries, layer.mtime), tar.size(layer.entries, layer.mtime)
+
+
+def _encode(
+    contents: Iterator[Content], total: int, compressor: codec.Codec, flow: Flow, diff: Hashing | None = None
+) -> Iterator[bytes | bytearray]:
+    """The contents' blocks encoded; `diff` is fed the blocks themselves."""
     blocks = _blocks(contents, compressor.block(total), diff)
     for encoded in blocks if isinstance(compressor, codec.Plain) else _encoded(blocks, compressor, flow):
         flow.cancel.check()
@@ -116,6 +129,7 @@ def _raw(layer: Raw, target: Target, flow: Flow) -> Written:
             hashing.update(piece)
             size += len(piece)
             sink.write(piece)
+            flow.observe(Event("packed", amount=len(piece), total=layer.content.size or 0))
         digest = hashing.digest()
         sink.commit(digest, size)
     return Written(Descriptor(layer.media_type, digest, size, dict(layer.annotations)), digest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import re
 import select
 import sys
@@ -250,14 +251,36 @@ def test_thousands_of_blobs_make_few_lines() -> None:
     assert re.fullmatch(r"3\.8 GiB of 3\.9 GiB, 19\d\d of 2000 blobs, 20\.0 MiB/s", text[-1])
 
 
-def test_what_was_not_announced_has_no_total() -> None:
+def test_a_layer_that_is_made_is_told_and_its_manifest_is_not() -> None:
     stream, now = io.StringIO(), [0.0]
     lines = progress.Lines(stream, lambda: now[0])
+    for second in range(1, 13):
+        now[0] = float(second)
+        lines(Event("packed", amount=1024 * 1024, total=12 * 1024 * 1024))
     one = blob(1, 100)
     lines(Event("start", one))
     now[0] = 60.0
     lines(Event("advance", one, 100))
-    assert re.fullmatch(r"100 B, [0-9.]+ B/s\n", stream.getvalue())
+    assert stream.getvalue().splitlines() == [
+        "packed 5.0 MiB of 12.0 MiB, 1.0 MiB/s",
+        "packed 10.0 MiB of 12.0 MiB, 1.0 MiB/s",
+    ]
+
+
+def test_packing_something_large_is_shown_on_a_terminal(folder: Path, run: Run) -> None:
+    (folder / "data").write_bytes(random.Random(5).randbytes(24 * 1024 * 1024))
+    terminal = Terminal("pack", "hello.wasm", "-o", "large.oci", "--add", "data:/data", "--progress", "tty")
+    assert "packing" in terminal.until(None)
+    assert terminal.status == 0
+    assert shown(terminal.text)[-1].startswith("oci:large.oci@sha256:")
+
+    told = run("pack", "hello.wasm", "-o", "json.oci", "--add", "data:/data", "--progress", "json").err
+    events = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    for event in events:
+        validate(event, "progress")
+    packed = [event for event in events if event["event"] == "packed"]
+    assert [event["moved"] for event in packed] == sorted(event["moved"] for event in packed)
+    assert packed[-1]["moved"] == packed[-1]["size"] > 24 * 1024 * 1024
 
 
 def test_eight_bars_at_most() -> None:
