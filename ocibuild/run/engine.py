@@ -212,6 +212,7 @@ def _guest(
     run = [name for entry in facts.exports if (name := entry.name).partition("@")[0] == "wasi:cli/run"]
     outcome, job = path.with_name("outcome.json"), path.with_name("job.json")
     document = {
+        "parent": os.getpid(),
         "path": sys.path,
         "program": str(path),
         "component": facts.kind == "component",

@@ -11,10 +11,14 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from typing import Any
 
 TRAPPED = 134
 """128 + SIGABRT: what a shell sees of a program that aborted, and what the wasmtime program ends with."""
+
+_LOOK_UP = 1.0
 
 
 class Left(Exception):
@@ -112,12 +116,20 @@ def _component(job: dict[str, Any]) -> Any:
     return call
 
 
+def _outlive_nobody(parent: int) -> None:
+    """End when whoever started us was killed: a program without end would run on, and nobody knew of it."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_UP)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def main() -> None:
     """Run the job that the first argument names, and end with its status."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     with open(sys.argv[1], encoding="utf-8") as file:
         job = json.load(file)
     sys.path[:] = job["path"]
+    threading.Thread(target=_outlive_nobody, args=(job["parent"],), daemon=True).start()
     reason, status, text = play(job)
     with open(job["outcome"], "w", encoding="utf-8") as file:
         json.dump([reason, status, text], file)

@@ -456,6 +456,16 @@ def test_ctrl_c_ends_the_program_and_gives_130(number: int) -> None:
     assert (process.returncode, told.strip()) == (130, b"cancelled")
 
 
+def test_a_program_without_end_does_not_outlive_a_command_that_was_killed() -> None:
+    assembled(programs.ENDLESS, Path("a.wasm"))
+    process = started("a.wasm")
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"here\n"
+    process.kill()
+    process.communicate(timeout=30)  # stdout ends when the program is gone: it holds the other end too
+    assert process.returncode == -signal.SIGKILL
+
+
 def test_nothing_stays_behind(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run("pack", HELLO, "-o", "a.oci")
     (tmp_path / "temporary").mkdir()
