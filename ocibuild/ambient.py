@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ocibuild.errors import UsageError
-from ocibuild.record import record
+from ocibuild.record import field, record
 
 _CI = ("CI", "GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE", "JENKINS_URL", "TEAMCITY_VERSION", "TF_BUILD")
 _NO = frozenset({"", "0", "false", "no"})

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
+import re
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, replace
+from dataclasses import FrozenInstanceError, asdict, dataclass, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ocibuild import record as records
 from ocibuild.record import record
 
 
-def made(decorate: Callable[[type], type]) -> tuple[type, type, type]:
+def made(decorate: Callable[[type], type], field: Callable[..., Any]) -> tuple[type, type, type]:
     class Base:
         name: str
         size: int = 7
@@ -35,8 +39,8 @@ def made(decorate: Callable[[type], type]) -> tuple[type, type, type]:
     return base, decorate(Below), decorate(Nothing)
 
 
-RECORD = made(record)
-DATACLASS = made(dataclass(frozen=True))
+RECORD = made(record, records.field)
+DATACLASS = made(dataclass(frozen=True), dataclasses.field)
 
 USES: dict[str, Callable[[Any, Any, Any], object]] = {
     "by place": lambda base, below, nothing: asdict(base("a", 1)),
@@ -60,6 +64,7 @@ USES: dict[str, Callable[[Any, Any, Any], object]] = {
     "too few": lambda base, below, nothing: base(),
     "unknown": lambda base, below, nothing: base("a", other=1),
     "twice": lambda base, below, nothing: base("a", name="a"),
+    "given twice and too few": lambda base, below, nothing: below("a", 1, {}, other=3),
     "replaced unknown": lambda base, below, nothing: replace(base("a"), other=1),
 }
 
@@ -88,3 +93,21 @@ def test_a_record_can_be_pickled_and_keeps_methods_of_its_own() -> None:
     there_and_back = pickle.loads(pickle.dumps(Pair(1, ("a",))))
     assert there_and_back == Pair(1, ("a",))
     assert repr(there_and_back) == "a pair"
+
+
+def test_replacing_is_what_the_standard_library_does() -> None:
+    below = RECORD[1]("a", 1, {"x": 1}, more=(1,))
+    assert records.replace(below, name="b") == replace(below, name="b") != below
+    with pytest.raises(TypeError, match="no field other"):
+        records.replace(below, other=1)
+
+
+def test_no_record_has_a_field_of_dataclasses_own() -> None:
+    """It would be taken for the field's default, and no type checker says so."""
+    package = Path(records.__file__).parent
+    texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    using = [path for path, text in texts.items() if re.search(r"^@record$", text, re.MULTILINE)]
+    assert len(using) > 20
+    assert not [
+        path for path in using if re.search(r"^from dataclasses import .*\bfields?\b", texts[path], re.MULTILINE)
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -18,7 +17,7 @@ from ocibuild.pack import additions, naming
 from ocibuild.pack.options import Options, Target
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
-from ocibuild.record import record
+from ocibuild.record import fields, record, replace
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
 
@@ -103,7 +102,7 @@ def asked(
 
 def with_said(options: Options, said: dict[str, object]) -> Options:
     """`options` with keyword arguments over them. Raises UsageError (`option-unknown`)."""
-    known = set(Options.__dataclass_fields__)
+    known = {entry.name for entry in fields(Options)}
     unknown = [name for name in said if name not in known]
     if unknown:
         raise UsageError(

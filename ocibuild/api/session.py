@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import field, replace
 from typing import TYPE_CHECKING, Self
 
 from ocibuild import ambient
@@ -12,7 +11,7 @@ from ocibuild.ambient import Ambient
 from ocibuild.api import places
 from ocibuild.api.places import Place
 from ocibuild.content.flow import Cancel, Event, Flow
-from ocibuild.record import record
+from ocibuild.record import field, record, replace
 from ocibuild.registry.answers import Answers
 from ocibuild.registry.clients import Clients
 from ocibuild.registry.whereabouts import Whereabouts

@@ -7,10 +7,8 @@ Core Specification's appendix; the texts that wasm-metadata defines (`authors`, 
 
 from __future__ import annotations
 
-from dataclasses import field, replace
-
 from ocibuild.binary.extent import Cursor
-from ocibuild.record import record
+from ocibuild.record import field, record, replace
 
 TEXTS = frozenset({"authors", "description", "licenses", "source", "homepage", "revision", "version"})
 

@@ -7,7 +7,6 @@ Only sizes, counts and numbers that cannot be true are errors.
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Literal
 
 from ocibuild.binary.entity import (
@@ -26,7 +25,7 @@ from ocibuild.binary.features import features_of_memories, features_of_names, fe
 from ocibuild.binary.metadata import Metadata, read_metadata, read_target_features
 from ocibuild.binary.world import Role, component_role, module_role, wasi_level
 from ocibuild.errors import InputError
-from ocibuild.record import record
+from ocibuild.record import field, record
 
 MAGIC = b"\0asm"
 

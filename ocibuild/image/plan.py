@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ocibuild.content.blob import Content
 from ocibuild.content.tar import Entry
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
@@ -50,13 +49,16 @@ class Tar:
     compression: str = "gzip:1"
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Existing:
     """A tar layer of another image, taken over as it stands; `diff_id` is the digest of what it unpacks to."""
 
     content: Content
     descriptor: Descriptor
     diff_id: Digest
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
 
 Layer = Files | Raw | Tar | Existing

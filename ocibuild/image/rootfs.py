@@ -12,14 +12,14 @@ import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal, Self, cast
 
 from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError
-from ocibuild.record import record
+from ocibuild.record import field, record, replace
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest

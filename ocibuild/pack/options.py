@@ -5,10 +5,9 @@ Each field carries its own help; `cli` reads it to build flags, `configfile` to 
 
 from __future__ import annotations
 
-from dataclasses import field, fields
 from typing import Any, Literal
 
-from ocibuild.record import record
+from ocibuild.record import field, fields, record
 
 Form = Literal["text", "switch", "list", "table"]
 

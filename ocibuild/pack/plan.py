@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field
 from datetime import UTC, datetime
 
 from ocibuild.binary.artifact import Artifact
@@ -20,7 +19,7 @@ from ocibuild.pack.additions import NONROOT, parse_mode
 from ocibuild.pack.describe import described
 from ocibuild.pack.naming import in_image, program_name
 from ocibuild.pack.options import Options
-from ocibuild.record import record
+from ocibuild.record import field, record
 from ocibuild.spec.config import DEFAULT_PATH, Process
 from ocibuild.spec.platform import WASI, Platform
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ class Clients:
             for host, known, client in self._kept:
                 # Files may say other things of another repository, so it is not the host alone.
                 if host == reference.api_host and known == found.settings:
+                    from dataclasses import replace
+
                     # A helper is called off with who needs it now, and not with who needed it first.
                     client.auth.keychain = replace(client.auth.keychain, answers=settings.answers)
                     return client

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
-from ocibuild.record import record
+from ocibuild.record import field, record
 from ocibuild.spec import jsonform
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.jsonform import Reader

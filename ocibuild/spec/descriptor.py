@@ -5,11 +5,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import field, replace
 from typing import Any
 
 from ocibuild.errors import ContentError
-from ocibuild.record import record
+from ocibuild.record import field, record, replace
 from ocibuild.spec import mediatype
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.jsonform import Reader

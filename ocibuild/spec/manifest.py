@@ -7,11 +7,10 @@ nothing that was parsed is ever written back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from ocibuild.errors import ContentError
-from ocibuild.record import record
+from ocibuild.record import field, record
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.jsonform import Reader

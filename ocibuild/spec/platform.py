@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from ocibuild.errors import UsageError
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec.jsonform import Reader
 
 _PART = re.compile(r"[A-Za-z0-9_.-]+")

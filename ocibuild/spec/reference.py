@@ -7,10 +7,9 @@ is a host, and for Docker Hub's short names.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from ocibuild.errors import ContentError, UsageError
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec.digest import Digest
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

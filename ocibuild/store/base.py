@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self, runtime_checkable
@@ -15,6 +14,7 @@ from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Flow
 from ocibuild.content.verify import read_verified
 from ocibuild.errors import ContentError
+from ocibuild.record import record
 from ocibuild.spec import jsonform
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
@@ -127,12 +127,15 @@ class Deletes(Protocol):
         """The manifest goes, with every name it has. Raises NotFoundError where it is not there."""
 
 
-@dataclass(frozen=True, eq=False)
+@record
 class Stored:
     """Content in a store, opened there each time."""
 
     source: Source
     descriptor: Descriptor
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def size(self) -> int:

@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -22,6 +21,7 @@ from ocibuild.content.blob import BLOCK, Blob
 from ocibuild.content.flow import Event, Flow
 from ocibuild.content.verify import VerifyReader, verifying
 from ocibuild.errors import ContentError, NotFoundError, StoreError
+from ocibuild.record import replace
 from ocibuild.spec import annotation, layout, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest

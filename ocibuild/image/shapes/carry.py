@@ -6,7 +6,6 @@ other shape has no place for is told in `lost`; files are never lost, they are r
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from ocibuild.binary.artifact import Artifact
@@ -17,7 +16,7 @@ from ocibuild.image.rootfs import Inside, Member, RootFs
 from ocibuild.image.shapes import Shape, compat
 from ocibuild.image.shapes.recognise import Program, candidates, find_program, has_rootfs, recognise
 from ocibuild.image.shapes.request import Request
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.config import DEFAULT_PATH, ImageConfig, Process
 from ocibuild.spec.jsonform import Reader

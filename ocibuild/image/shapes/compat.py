@@ -6,12 +6,11 @@ neither consumer reads it. solo-io/wasm, spec-compat.md.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ocibuild.errors import UsageError
 from ocibuild.image.plan import ImagePlan
 from ocibuild.image.shapes import tarball
 from ocibuild.image.shapes.request import Request
+from ocibuild.record import replace
 from ocibuild.spec import annotation
 
 NAME = "compat"

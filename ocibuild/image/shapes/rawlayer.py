@@ -7,10 +7,9 @@ not one. containerd 1.6.25, 1.7.7 or 2.0 and later. containerd/runwasi, oci-tar-
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ocibuild.image.plan import ImagePlan, Raw, RawLayerConfig
 from ocibuild.image.shapes.request import Request
+from ocibuild.record import replace
 from ocibuild.spec import mediatype
 from ocibuild.spec.config import ImageConfig
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import field
 
 from ocibuild.binary.artifact import Artifact
 from ocibuild.content import tar
 from ocibuild.content.blob import Content, File
 from ocibuild.content.tar import Entry
 from ocibuild.image.plan import Files, Pairs
-from ocibuild.record import record
+from ocibuild.record import field, record
 from ocibuild.spec.config import DEFAULT_PATH, History, Process
 from ocibuild.spec.platform import Platform
 

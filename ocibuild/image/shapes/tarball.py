@@ -6,10 +6,9 @@ everything else that runs containers reads it. OCI image-spec; `wasi/wasm` as Do
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ocibuild.image.plan import ImagePlan, TarConfig
 from ocibuild.image.shapes.request import Request
+from ocibuild.record import replace
 from ocibuild.spec.config import ImageConfig
 
 NAME = "image"
