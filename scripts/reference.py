@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from ocibuild.cli import cli
+from ocibuild.cli.verbs import cli
 from ocibuild.pack import configschema
 
 ROOT = Path(__file__).resolve().parent.parent

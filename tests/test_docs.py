@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ocibuild.cli import cli
+from ocibuild.cli.verbs import cli
 from ocibuild.pack import configfile
 
 ROOT = Path(__file__).parents[1]

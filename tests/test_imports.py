@@ -48,6 +48,12 @@ def verb(*words: str) -> str:
     return f"import ocibuild.cli; ocibuild.cli.main({list(words)!r})"
 
 
+def completing(line: str) -> str:
+    """What a shell asks for with the cursor at the end of `line`."""
+    asked = {"_OCIBUILD_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(line.count(" "))}
+    return f"import os; os.environ.update({asked!r}); {verb()}"
+
+
 def heavy(modules: set[str]) -> set[str]:
     return {name for name in modules if name.partition(".")[0] in HEAVY}
 
@@ -83,20 +89,33 @@ def test_packing_stays_within_its_budget_of_modules(tmp_path: Path) -> None:
     assert len(modules) <= 220, sorted(modules)
 
 
-def test_help_loads_no_verb(tmp_path: Path) -> None:
-    modules, started = cost(verb("--help"), tmp_path)
-    ours = {name for name in modules if name.startswith("ocibuild")}
-    assert ours == {"ocibuild", "ocibuild.cli", "ocibuild.cli.output", "ocibuild.errors"} | (ours & HELP_MAY)
-    assert len(modules) <= 120, sorted(modules)
+FRONT = {"ocibuild", "ocibuild.cli", "ocibuild.cli.collector", "ocibuild.cli.verbs", "ocibuild.errors"}
+
+QUICK = {
+    "help": verb("--help"),
+    "version": verb("--version"),
+    "a verb completed": completing("ocibuild pa"),
+}
+
+
+@pytest.mark.parametrize("statement", QUICK.values(), ids=QUICK)
+def test_help_version_and_completion_load_no_verb(statement: str, tmp_path: Path) -> None:
+    modules, started = cost(statement, tmp_path)
+    assert {name for name in modules if name.startswith("ocibuild")} == FRONT
+    assert len(modules) <= 90, sorted(modules)
     assert heavy(modules) == set()
     assert started == []
 
 
-# What cli.output names for its own types.
-HELP_MAY = {
-    "ocibuild.content", "ocibuild.content.flow", "ocibuild.spec", "ocibuild.spec.descriptor", "ocibuild.spec.digest",
-    "ocibuild.spec.jsonform", "ocibuild.spec.platform", "ocibuild.spec.mediatype", "ocibuild.spec.annotation",
-}  # fmt: skip
+def test_completing_an_option_loads_its_verb_and_nothing_that_works(tmp_path: Path) -> None:
+    modules, started = cost(completing("ocibuild pack --fo"), tmp_path)
+    ours = {name for name in modules if name.startswith("ocibuild")}
+    assert "ocibuild.cli.pack" in ours
+    assert not [name for name in ours if name.split(".")[1:2] not in ([], ["cli"], ["pack"], ["record"], ["errors"])]
+    assert len(ours) <= 14, sorted(ours)
+    assert len(modules) <= 110, sorted(modules)
+    assert heavy(modules) == set()
+    assert started == []
 
 
 def test_import_ocibuild_loads_nothing_but_itself(tmp_path: Path) -> None:

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ocibuild.cli import output as show
 from ocibuild.cli.common import Command, say
-from ocibuild.content import atomic
-from ocibuild.spec.descriptor import Descriptor
 
 if TYPE_CHECKING:
     from ocibuild.api.session import Session
     from ocibuild.api.transfer import Transferred
+    from ocibuild.spec.descriptor import Descriptor
     from ocibuild.store.copy import Copied
 
 
@@ -37,7 +35,16 @@ def metadata(descriptor: Descriptor, names: Iterable[str]) -> dict[str, Any]:
 
 def write_metadata(path: str, document: dict[str, Any]) -> None:
     """Put it into the file, whole or not at all. Raises StoreError."""
-    atomic.write(Path(path), json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+    write_whole(path, json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n")
+
+
+def write_whole(path: str, data: bytes) -> None:
+    """Put `data` into the file, whole or not at all. Raises StoreError."""
+    from pathlib import Path
+
+    from ocibuild.content import atomic
+
+    atomic.write(Path(path), data)
 
 
 def counted(copied: Copied) -> dict[str, int]:

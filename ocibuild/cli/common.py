@@ -6,16 +6,18 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ocibuild import ambient
-from ocibuild.api.session import Session
-from ocibuild.cli import progress as following
-from ocibuild.content.flow import Event
+from ocibuild.cli import collector
 from ocibuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from ocibuild.api.session import Session
+
+MODES = ("auto", "tty", "plain", "json", "none")
+"""What `--progress` takes."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -45,7 +47,7 @@ def registry_options(command: Command) -> Command:
         click.option("-q", "--quiet", is_flag=True, help="Say nothing but the result and errors."),
         click.option(
             "--progress",
-            type=click.Choice(following.MODES),
+            type=click.Choice(MODES),
             default="auto",
             help="Bars (tty), lines (plain), JSON events (json) on stderr, or none.  [default: auto]",
         ),
@@ -94,6 +96,10 @@ def session(
     chunk_size: int | None = None,
 ) -> Iterator[Session]:
     """The session those options mean; `host` is the registry that an explicit login is for, and no other."""
+    from ocibuild import ambient
+    from ocibuild.api.session import Session
+    from ocibuild.cli.progress import choose
+
     credentials = {}
     if username or password_stdin:
         if not (username and password_stdin):
@@ -112,11 +118,14 @@ def session(
             raise UsageError("--key goes with --cert", hint="give both: --cert FILE --key FILE")
         if host is None:
             raise UsageError("--cert is for a registry, and none is named")
+        from pathlib import Path
+
         from ocibuild.registry.settings import Certificate
 
         certificates[host] = Certificate(Path(cert), Path(key or cert))
     surroundings = ambient.read()
-    shown = following.choose(progress, surroundings, quiet=quiet)
+    shown = choose(progress, surroundings, quiet=quiet)
+    collector.work()
     try:
         with Session(
             plain_http=True if plain_http else None,
@@ -136,4 +145,6 @@ def session(
 
 def say(current: Session, text: str) -> None:
     """One line for the person, in the form that --progress asks for; none with --quiet."""
+    from ocibuild.content.flow import Event
+
     current.observe(Event("note", text=text))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ocibuild.api.pack import Packed
-from ocibuild.api.session import Session
 from ocibuild.cli import output as show
-from ocibuild.cli.account import counted, metadata, metadata_option, told, write_metadata
+from ocibuild.cli.account import counted, metadata, metadata_option, told, write_metadata, write_whole
 from ocibuild.cli.common import Command, say
-from ocibuild.content import atomic
 from ocibuild.pack.options import about
-from ocibuild.spec.reference import Reference
+
+if TYPE_CHECKING:
+    from ocibuild.api.pack import Packed
+    from ocibuild.api.session import Session
 
 
 def image_options(*names: str, taken: Sequence[str] = ()) -> Callable[[Command], Command]:
@@ -73,7 +72,7 @@ def report(
 ) -> None:
     """Files for scripts, notes on stderr, and the references alone on stdout, unless the image itself went there."""
     if iidfile:
-        atomic.write(Path(iidfile), packed.digest.encode())
+        write_whole(iidfile, packed.digest.encode())
     if metadata_file:
         write_metadata(metadata_file, _document(packed, tags))
     for note in packed.notes:
@@ -91,6 +90,8 @@ def report(
 
 
 def _document(packed: Packed, tags: tuple[str, ...]) -> dict[str, Any]:
+    from ocibuild.spec.reference import Reference
+
     document: dict[str, Any] = {
         "references": list(packed.references),
         **metadata(packed.descriptor, [str(Reference.parse(tag)) for tag in tags]),

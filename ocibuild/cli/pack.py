@@ -7,11 +7,9 @@ from typing import Any
 
 import click
 
-from ocibuild.api.pack import asked, pack
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
 from ocibuild.pack.options import Options, about
-from ocibuild.spec.reference import Reference
 
 
 @click.command("pack", short_help="Pack programs into one image.")
@@ -48,6 +46,9 @@ def pack_command(
     ocibuild pack hello.wasm -t localhost:5000/hello:1 --push
     ocibuild pack app.wasm app-linux-amd64 app-linux-arm64 -t ghcr.io/me/app:1 --push
     """
+    from ocibuild.api.pack import asked, pack
+    from ocibuild.spec.reference import Reference
+
     options = {name: said.pop(name) for name in about()}
     wanted = asked(config, target, files, tags, Options(**options))
     tags = wanted.tags

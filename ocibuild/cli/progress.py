@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Display
     from rich.progress import TaskID
 
-MODES = ("auto", "tty", "plain", "json", "none")
 NOTABLE = 1024 * 1024
 """Bytes from which on a blob has a line of its own in a log."""
 

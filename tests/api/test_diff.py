@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from ocibuild.api.diff import diff
 from ocibuild.api.pack import pack
-from ocibuild.cli import cli
+from ocibuild.cli.verbs import cli
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 WASM = SAMPLES / "hello.wasm"

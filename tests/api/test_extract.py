@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from ocibuild.api.extract import extract
 from ocibuild.api.pack import pack
-from ocibuild.cli import cli
+from ocibuild.cli.verbs import cli
 from ocibuild.errors import ContentError, UsageError
 from ocibuild.spec.digest import Digest
 

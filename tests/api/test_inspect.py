@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from ocibuild.api.inspecting import inspect
 from ocibuild.api.pack import pack
-from ocibuild.cli import cli
+from ocibuild.cli.verbs import cli
 from ocibuild.errors import ContentError, InputError
 from ocibuild.spec.schema import validate
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from ocibuild.api import raw
 from ocibuild.api.pack import pack
-from ocibuild.cli import cli
+from ocibuild.cli.verbs import cli
 from ocibuild.errors import ContentError, NotFoundError, UsageError
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest, parse

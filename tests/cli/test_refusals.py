@@ -174,7 +174,7 @@ def test_a_defect_is_named_as_one(run: Run, folder: Path, monkeypatch: pytest.Mo
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("the sky fell")
 
-    monkeypatch.setattr("ocibuild.cli.pack.pack", broken)
+    monkeypatch.setattr("ocibuild.api.pack.pack", broken)
     ran = run("pack", "hello.wasm")
     assert ran.status == 1
     assert "RuntimeError: the sky fell [unexpected]" in ran.err
@@ -185,7 +185,7 @@ def test_ctrl_c_is_130(run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) 
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ocibuild.cli.pack.pack", stopped)
+    monkeypatch.setattr("ocibuild.api.pack.pack", stopped)
     assert run("pack", "hello.wasm").status == 130
 
 
@@ -212,7 +212,7 @@ def test_each_class_has_its_exit_status(
     def refuse(*_: object, **__: object) -> None:
         raise kind("no", hint="try\x1b[2Jagain")
 
-    monkeypatch.setattr("ocibuild.cli.pack.pack", refuse)
+    monkeypatch.setattr("ocibuild.api.pack.pack", refuse)
     ran = run("pack", "hello.wasm")
     assert (ran.status, ran.out) == (status, "")
     assert ran.err.splitlines()[0] == f"error: no [{code}]"

@@ -1,0 +1,82 @@
+"""The verbs by name and in a few words; the file of one is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+import click
+
+from ocibuild import __version__
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+_VERBS = {
+    "pack": "Pack programs into one image.",
+    "build": "Build sources, or the last stage of a Dockerfile.",
+    "push": "Push a local image to registries.",
+    "pull": "Fetch an image from a registry.",
+    "copy": "Copy an image between any two places.",
+    "save": "Write an image into an archive.",
+    "index": "Join pushed images into one index.",
+    "inspect": "Look into a file, layout, archive or registry.",
+    "check": "Say whether a file or image fits its consumer.",
+    "diff": "Say in words what makes two images differ.",
+    "extract": "Give the program back, byte for byte.",
+    "run": "Run the program of an image, or a bare one.",
+    "kube": "Print a Pod that runs an image, and its RuntimeClass.",
+    "resolve": "Put pushed digests in place of ocibuild://PATH in YAML.",
+    "formats": "List the shapes and who reads them.",
+    "manifest": "Print an image's manifest as it is.",
+    "config": "Print an image's config as it is.",
+    "blob": "Print a blob as it is.",
+    "digest": "Print an image's digest.",
+    "login": "Log in to a registry.",
+    "logout": "Log out of a registry.",
+    "auth": "Explain which login a registry is shown.",
+    "tags": "List the tags of a repository.",
+    "repos": "List the repositories of a registry.",
+    "tag": "Give an image more tags where it is.",
+    "rm": "Remove a tag, or a manifest.",
+    "tree": "Show what an image is made of, and what is attached.",
+    "referrers": "List what is attached to an image.",
+    "attach": "Attach files to an image.",
+}
+_RAW = {"manifest", "config", "blob", "digest"}
+
+
+class _Verbs(click.Group):
+    """Knows every verb by name, and imports only the one that is used."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _VERBS:
+            return None
+        module = importlib.import_module(f"ocibuild.cli.{'raw' if name in _RAW else name}")
+        command = getattr(module, f"{name}_command")
+        assert isinstance(command, click.Command)
+        return command
+
+    def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs by their names alone, and our own options."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=words) for name, words in _VERBS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, context, incomplete)]
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show every exchange, and where an error came from.")
+def cli(debug: bool) -> None:
+    """Make OCI images from Wasm modules and static binaries: no daemon, no Dockerfile, no base image.
+
+    The result stands alone on stdout; everything else goes to stderr.
+    """
