@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ocibuild.errors import UsageError
 from ocibuild.record import field, record
@@ -27,10 +26,10 @@ class Ambient:
     """
 
     environ: Mapping[str, str] = field(repr=False)  # it holds secrets
-    home: Path
+    home: str | os.PathLike[str]
     now: datetime
     user: int | None = None
-    system: Path = Path("/etc")
+    system: str | os.PathLike[str] = "/etc"
 
     def source_date_epoch(self) -> int | None:
         """SOURCE_DATE_EPOCH in seconds since 1970, None where it is unset or empty.
@@ -62,4 +61,4 @@ class Ambient:
 def read() -> Ambient:
     """The surroundings of this process, as they are now."""
     user = os.getuid() if sys.platform == "linux" else None
-    return Ambient(dict(os.environ), Path(os.path.expanduser("~")), datetime.now(UTC), user)
+    return Ambient(dict(os.environ), os.path.expanduser("~"), datetime.now(UTC), user)

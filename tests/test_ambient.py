@@ -18,7 +18,7 @@ def test_read_takes_environment_home_and_an_aware_clock(monkeypatch, tmp_path):
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     found = ambient.read()
     assert found.environ["OCIBUILD_PROBE"] == "1"
-    assert found.home == tmp_path
+    assert found.home == str(tmp_path)
     assert found.now.tzinfo is UTC
     assert found.now - at().now < timedelta(minutes=1)
 

@@ -127,7 +127,7 @@ def compiled(
     with atomic.translated(tempfile.gettempdir()):
         scratch = tempfile.TemporaryDirectory(prefix="ocibuild-build-", ignore_cleanup_errors=True)
     with scratch as private:
-        bench = Bench(session.surroundings.environ, session.surroundings.home, Path(private), session.cancel)
+        bench = Bench(session.surroundings.environ, Path(session.surroundings.home), Path(private), session.cancel)
         artifacts = _made(spoken, sources, wanted, bench, session, dynamic=chosen.allow_dynamic)
         # A shape that has no platform still has one that it is built for.
         inputs = [

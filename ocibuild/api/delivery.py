@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocibuild.api import places
@@ -85,7 +85,7 @@ def _aside(stack: ExitStack) -> LayoutStore:
     from tempfile import TemporaryDirectory
 
     folder = stack.enter_context(TemporaryDirectory(prefix="ocibuild-", ignore_cleanup_errors=True))
-    return LayoutStore(Path(folder) / "layout")
+    return LayoutStore(os.path.join(folder, "layout"))
 
 
 def _alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ocibuild.api.session import Session
 from ocibuild.errors import UsageError
@@ -98,5 +99,5 @@ def keychain_of(session: Session) -> Keychain:
     """Where that session's credentials come from."""
     around = session.surroundings
     return Keychain(
-        session.credentials, around.environ, around.home, around.user, session.answers.under(session.cancel)
+        session.credentials, around.environ, Path(around.home), around.user, session.answers.under(session.cancel)
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from ocibuild.api import places
@@ -124,11 +123,12 @@ def _look(argument: str, options: Options) -> Input:
 
 def _context(options: Options, inputs: Sequence[Input], session: Session) -> Context:
     epoch = parse_created(options.created) if options.created else session.surroundings.source_date_epoch() or 0
-    folder = Path(inputs[0].artifact.path).absolute().parent if inputs else Path()
-    return Context(epoch, additions.entries(options), _git(folder) if options.git else {})
+    return Context(epoch, additions.entries(options), _git(inputs) if options.git else {})
 
 
-def _git(folder: Path) -> dict[str, str]:
+def _git(inputs: Sequence[Input]) -> dict[str, str]:
+    from pathlib import Path
+
     from ocibuild.pack import git
 
-    return git.facts(folder)
+    return git.facts(Path(inputs[0].artifact.path).absolute().parent if inputs else Path())

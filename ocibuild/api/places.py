@@ -7,7 +7,6 @@ picks an image inside.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO, Literal
 
 from ocibuild.errors import StoreError, UsageError
@@ -83,7 +82,7 @@ def _local(transport: Transport, rest: str) -> Place:
 def source(place: Place) -> Source:
     """Open a local place for reading. Raises StoreError."""
     if place.transport == "oci":
-        return LayoutStore(Path(place.path))
+        return LayoutStore(place.path)
     from ocibuild.store.archive import ArchiveReader
 
     return ArchiveReader(place.path, _archive(place))
@@ -92,7 +91,7 @@ def source(place: Place) -> Source:
 def target(place: Place, out: BinaryIO | None = None) -> Target:
     """A local place for writing; nothing happens before its `with`. The path `-` needs the stream `out`."""
     if place.transport == "oci":
-        return LayoutStore(Path(place.path))
+        return LayoutStore(place.path)
     if place.path == "-" and out is None:
         raise UsageError("- is the standard output, and there is none here", code="usage", hint="pass a stream as out=")
     from ocibuild.store.archive import ArchiveWriter
@@ -108,7 +107,7 @@ def changing(place: Place) -> LayoutStore:
             code="store-read-only",
             hint="ocibuild copy it into a layout (oci:DIR), change that, and save it again",
         )
-    return LayoutStore(Path(place.path))
+    return LayoutStore(place.path)
 
 
 def _archive(place: Place) -> Literal["oci-archive", "docker-archive"]:

@@ -74,6 +74,8 @@ class Session:
 
     def registry(self, reference: Reference, *, reading: bool = False) -> RegistryStore:
         """The store behind a reference; for `reading`, with its mirrors."""
+        from pathlib import Path
+
         from ocibuild.registry.settings import Settings
         from ocibuild.registry.store import RegistryStore
 
@@ -84,10 +86,10 @@ class Session:
             credentials=self.credentials,
             certificates=self.certificates,
             environ=self.surroundings.environ,
-            home=self.surroundings.home,
+            home=Path(self.surroundings.home),
             user=self.surroundings.user,
             answers=self.answers.under(self.cancel),
-            system=self.surroundings.system,
+            system=Path(self.surroundings.system),
             chunk_size=self.chunk_size,
         )
         mirrors = self.failed if reading and self.mirrors else None

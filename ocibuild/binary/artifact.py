@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from ocibuild.binary import elf, sniff, wasm
-from ocibuild.binary.elf import ElfFacts
+from ocibuild.binary import wasm
 from ocibuild.binary.extent import Descriptor, Extent, Memory
 from ocibuild.binary.wasm import WasmFacts
 from ocibuild.errors import InputError
 from ocibuild.record import record
-from ocibuild.spec.platform import Platform
+
+if TYPE_CHECKING:
+    from ocibuild.binary.elf import ElfFacts
+    from ocibuild.spec.platform import Platform
+
+HEAD = 512
+"""Bytes that a file is recognised by; a tar archive's mark is the deepest, at 257."""
 
 
 @record
@@ -83,16 +88,20 @@ def inspect_extent(extent: Extent, *, allow_dynamic: bool = False) -> Artifact:
 
 
 def _facts(extent: Extent, allow_dynamic: bool) -> WasmFacts | ElfFacts:
-    head = extent.read_at(0, sniff.HEAD)
+    head = extent.read_at(0, HEAD)
     if not head:
         raise InputError(f"{extent.name} is empty", code="file-empty", hint="the build that made it may have failed")
     if head.startswith(wasm.MAGIC):
         return wasm.read_wasm(extent)
-    if head.startswith(elf.MAGIC):
+    if head.startswith(b"\x7fELF"):
+        from ocibuild.binary import elf
+
         facts = elf.read_elf(extent)
         if not allow_dynamic:
             elf.refuse_dynamic(extent.name, facts)
         return facts
+    from ocibuild.binary import sniff
+
     raise sniff.refusal(extent.name, head)
 
 

@@ -6,9 +6,6 @@ import re
 
 from ocibuild.errors import InputError
 
-HEAD = 512
-"""Bytes that are looked at; a tar archive's mark is the deepest, at 257."""
-
 _MACH_O = {b"\xfe\xed\xfa\xce", b"\xfe\xed\xfa\xcf", b"\xce\xfa\xed\xfe", b"\xcf\xfa\xed\xfe"}
 _FAT = {b"\xca\xfe\xba\xbe", b"\xca\xfe\xba\xbf"}
 _BITCODE = {b"BC\xc0\xde", b"\xde\xc0\x17\x0b"}
@@ -29,7 +26,7 @@ _WAT = re.compile(rb"(?:\s+|;;[^\n]*(?:\n|\Z)|\(;(?:[^;]|;(?!\)))*;\))*\(\s*(?:m
 
 
 def refusal(name: str, head: bytes) -> InputError:
-    """The error for a file that begins with `head` (up to HEAD bytes), with a code for each kind of file."""
+    """The error for a file that begins with `head` (up to 512 bytes), with a code for each kind of file."""
     return _known(name, head) or _text(name, head) or _unknown(name, head)
 
 

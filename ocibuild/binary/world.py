@@ -11,13 +11,14 @@ from ocibuild.binary.entity import Export, Import
 Role = Literal["command", "reactor", "http", "proxy-wasm", "library"]
 
 _WASI_CORE = {"cli", "clocks", "filesystem", "http", "io", "random", "sockets"}
-_WASI_NAME = re.compile(r"wasi:([a-z0-9-]+)/[a-z0-9-]+@([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:[-+][0-9A-Za-z.+-]*)?)")
+_WASI_NAME = r"wasi:([a-z0-9-]+)/[a-z0-9-]+@([0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}(?:[-+][0-9A-Za-z.+-]*)?)"
 
 
 def wasi_level(imports: Sequence[Import], exports: Sequence[Export]) -> str:
     """`none`, `unstable`, `preview1`, or the newest version of WASI's interfaces that is named (`0.2.3`)."""
     names = {entry.module or entry.name for entry in imports} | {entry.name for entry in exports}
-    found = [match.groups() for name in names if (match := _WASI_NAME.match(name))]
+    interfaces = (name for name in names if name.startswith("wasi:"))
+    found = [match.groups() for name in interfaces if (match := re.match(_WASI_NAME, name))]
     # The packages of WASI itself carry its version; proposals on their way (wasi:nn, wasi:keyvalue) have their own.
     versions = [version for package, version in found if package in _WASI_CORE] or [version for _, version in found]
     if versions:

@@ -9,11 +9,13 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import IO, TYPE_CHECKING, Literal, Self
 
 from ocibuild.errors import StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ocibuild.content import tar
 from ocibuild.content.blob import Bytes, File
@@ -14,10 +14,13 @@ from ocibuild.content.tar import Entry
 from ocibuild.errors import InputError, UsageError
 from ocibuild.pack.options import Options
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 NONROOT = 65532
 """The uid and gid of the user `nonroot` in Google's and Chainguard's images, which cluster policies know."""
 
-_OCTAL = re.compile(r"0{0,4}[0-7]{1,4}")
+_OCTAL = r"0{0,4}[0-7]{1,4}"
 _PASSWD = f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/sbin/nologin\n"
 _GROUP = f"root:x:0:\nnonroot:x:{NONROOT}:\n"
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
@@ -44,12 +47,14 @@ def entries(options: Options) -> tuple[Entry, ...]:
 
 def parse_mode(text: str) -> int:
     """An octal mode. Raises UsageError (`mode-invalid`)."""
-    if not _OCTAL.fullmatch(text):
+    if not re.fullmatch(_OCTAL, text):
         raise UsageError(f"mode {text!r} is not octal digits up to 7777", code="mode-invalid", hint="for example 0755")
     return int(text, 8)
 
 
 def _added(text: str) -> Iterator[Entry]:
+    from pathlib import Path
+
     source, destination, mode = _split(text)
     path = Path(source)
     try:
@@ -114,6 +119,8 @@ def _nonroot() -> list[Entry]:
 
 
 def _ca_certs() -> Entry:
+    from pathlib import Path
+
     import certifi
 
     return Entry(_CA_BUNDLE, "file", 0o644, Bytes(Path(certifi.where()).read_bytes()))
@@ -121,6 +128,7 @@ def _ca_certs() -> Entry:
 
 def _tzdata() -> list[Entry]:
     from importlib.util import find_spec
+    from pathlib import Path
 
     spec = find_spec("tzdata")
     places = [Path(place) / "zoneinfo" for place in (spec.submodule_search_locations or [])] if spec else []

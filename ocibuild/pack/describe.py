@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ocibuild.binary.artifact import Artifact
-from ocibuild.binary.elf import ElfFacts
 from ocibuild.binary.wasm import WasmFacts
 from ocibuild.spec import annotation
+
+if TYPE_CHECKING:
+    from ocibuild.binary.elf import ElfFacts
 
 _FORGES = ("github.com/", "gitlab.com/", "codeberg.org/", "bitbucket.org/")
 _LONGEST = 4096
@@ -13,11 +17,8 @@ _LONGEST = 4096
 
 def described(artifact: Artifact) -> dict[str, str]:
     """Annotations from a Wasm file's metadata sections or a binary's Go build information; empty where there is none."""
-    match artifact.facts:
-        case WasmFacts() as facts:
-            found = _wasm(facts)
-        case ElfFacts() as facts:
-            found = _go(facts)
+    facts = artifact.facts
+    found = _wasm(facts) if isinstance(facts, WasmFacts) else _go(facts)
     cleaned = {key: _clean(value) for key, value in found.items() if value}
     return {key: value for key, value in cleaned.items() if value}
 

@@ -14,7 +14,6 @@ from ocibuild.errors import UsageError
 from ocibuild.image.plan import ImagePlan, IndexPlan, Plan
 from ocibuild.image.shapes import Shape, shape
 from ocibuild.image.shapes.request import Request
-from ocibuild.pack import presets
 from ocibuild.pack.additions import NONROOT, parse_mode
 from ocibuild.pack.describe import described
 from ocibuild.pack.naming import in_image, program_name
@@ -82,8 +81,11 @@ class _Placed:
 def _place(entry: Input, inputs: Sequence[Input], options: Options) -> _Placed:
     artifact = entry.artifact
     native = artifact.platform
-    preset = presets.preset(options.consumer) if options.consumer else None
-    if preset:
+    preset = None
+    if options.consumer:
+        from ocibuild.pack import presets
+
+        preset = presets.preset(options.consumer)
         presets.refuse_unfit(preset, artifact)
     name = options.format or (preset.shape if preset and native is None else "image")
     if len(inputs) > 1 and not options.format and native is None:

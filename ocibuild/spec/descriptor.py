@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,6 +59,8 @@ class Descriptor:
         if self.annotations:
             document["annotations"] = dict(self.annotations)
         if self.data is not None:
+            import base64
+
             document["data"] = base64.b64encode(self.data).decode()
         if self.artifact_type:
             document["artifactType"] = self.artifact_type
@@ -94,9 +94,11 @@ def _inline(reader: Reader) -> bytes | None:
     text = reader.string("data", None)
     if text is None:
         return None
+    import base64
+
     try:
         return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
+    except ValueError as error:
         raise ContentError(f"{reader.path('data')} is not base64", code="document-invalid") from error
 
 

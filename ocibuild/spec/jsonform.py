@@ -20,7 +20,7 @@ MAX_DOCUMENT = 4 * 1024 * 1024
 
 _MAX_DEPTH = 64
 _REQUIRED: Any = object()
-_NOT_NESTING = re.compile(rb'"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)|[^\[\]{}"]+', re.DOTALL)
+_NOT_NESTING = rb'(?s)"[^"\\]*(?:\\.?[^"\\]*)*(?:"|\Z)|[^\[\]{}"]+'
 """Strings, one without an end among them, and whatever else is no bracket."""
 
 
@@ -49,7 +49,7 @@ def _depth(data: bytes) -> int:
     if data.count(b"[") + data.count(b"{") <= _MAX_DEPTH:
         return 0
     depth = deepest = 0
-    for byte in _NOT_NESTING.sub(b"", data):
+    for byte in re.sub(_NOT_NESTING, b"", data):
         if byte in b"[{":
             depth += 1
             if depth > deepest:

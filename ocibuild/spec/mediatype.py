@@ -38,7 +38,7 @@ INDEXES = frozenset({INDEX, DOCKER_INDEX})
 IMAGE_CONFIGS = frozenset({CONFIG, DOCKER_CONFIG})
 RAW_WASM = frozenset({WASM_LAYER, RUNWASI_LAYER, WASM_TO_OCI_LAYER, SOLO_LAYER})
 
-_GRAMMAR = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
+_GRAMMAR = r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 _COMPRESSION = {
     LAYER: "none", LAYER_GZIP: "gzip", LAYER_ZSTD: "zstd",
     DOCKER_LAYER: "none", DOCKER_LAYER_GZIP: "gzip", DOCKER_LAYER_ZSTD: "zstd",
@@ -47,7 +47,7 @@ _COMPRESSION = {
 
 def is_valid(media_type: str) -> bool:
     """True for what RFC 6838 section 4.2 allows."""
-    return _GRAMMAR.fullmatch(media_type) is not None
+    return re.fullmatch(_GRAMMAR, media_type) is not None
 
 
 def is_manifest(media_type: str) -> bool:

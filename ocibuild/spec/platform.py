@@ -15,7 +15,7 @@ from ocibuild.errors import UsageError
 from ocibuild.record import record, replace
 from ocibuild.spec.jsonform import Reader
 
-_PART = re.compile(r"[A-Za-z0-9_.-]+")
+_PART = r"[A-Za-z0-9_.-]+"
 _WASM_ALIASES = {
     "wasm",
     "wasi",
@@ -58,7 +58,7 @@ class Platform:
                 hint="write wasi/wasm (what docker, podman and runwasi select), or wasip1/wasm or wasip2/wasm in full",
             )
         parts = lowered.split("/")
-        if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
+        if len(parts) not in (2, 3) or not all(re.fullmatch(_PART, part) for part in parts):
             raise UsageError(
                 f"platform {text!r} is not of the form os/architecture[/variant]",
                 code="platform-invalid",

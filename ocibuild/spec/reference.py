@@ -13,10 +13,10 @@ from ocibuild.record import record, replace
 from ocibuild.spec.digest import Digest
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_NAME = rf"{_COMPONENT}(?:/{_COMPONENT})*"
+_TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_HOST = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\])(?::[0-9]{{1,5}})?")
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9]+)?\])(?::[0-9]{{1,5}})?"
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _MAX_NAME = 255
 
@@ -43,11 +43,11 @@ class Reference:
         digest = _digest(text, digest_text) if at else None
         registry, path = _split_host(rest)
         name, colon, tag = path.partition(":")
-        if colon and not _TAG.fullmatch(tag):
+        if colon and not re.fullmatch(_TAG, tag):
             raise _invalid(
                 text, f"{tag[:140]!r} is no tag", "a tag is 1 to 128 letters, digits, dots, dashes and underscores"
             )
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise _invalid_name(text, name)
         if registry and not _valid_host(registry):
             raise _invalid(
@@ -123,7 +123,7 @@ def registry_of(text: str) -> str:
 
 def is_tag(text: str) -> bool:
     """True for what distribution-spec allows as a tag."""
-    return _TAG.fullmatch(text) is not None
+    return re.fullmatch(_TAG, text) is not None
 
 
 def _without_user(text: str) -> str:
@@ -150,7 +150,7 @@ def _bare_host(registry: str) -> str:
 
 
 def _valid_host(registry: str) -> bool:
-    if not _HOST.fullmatch(registry):
+    if not re.fullmatch(_HOST, registry):
         return False
     if registry.startswith("["):
         from ipaddress import IPv6Address
@@ -175,7 +175,7 @@ def _invalid_name(text: str, name: str) -> UsageError:
         return _invalid(
             text, "it names no repository", "write host[:port]/name:tag, for example localhost:5000/hello:1"
         )
-    if _NAME.fullmatch(name.lower()):
+    if re.fullmatch(_NAME, name.lower()):
         return _invalid(text, "a repository's name is lower-case", f"write {text.replace(name, name.lower())}")
     return _invalid(
         text, f"{name[:140]!r} is no repository name", "use a-z, 0-9, and . _ - between them; / between components"

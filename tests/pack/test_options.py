@@ -204,7 +204,7 @@ def test_nonroot_certificates_and_time_zones(here: Path) -> None:
 
 def test_without_a_time_zone_database_it_says_so(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr(additions.Path, "exists", lambda path: False)
+    monkeypatch.setattr("pathlib.Path.exists", lambda path: False)
     with pytest.raises(InputError) as caught:
         additions.entries(Options(tzdata=True))
     assert caught.value.code == "tzdata-missing"

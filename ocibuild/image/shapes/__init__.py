@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ocibuild.errors import UsageError
-from ocibuild.image.plan import ImagePlan
-from ocibuild.image.shapes import artifact, compat, rawlayer, solo, tarball, wasm_to_oci
-from ocibuild.image.shapes.request import Request
 from ocibuild.record import record
 from ocibuild.spec import mediatype
+
+if TYPE_CHECKING:
+    from ocibuild.image.plan import ImagePlan
+    from ocibuild.image.shapes.request import Request
 
 
 @record
 class Shape:
-    """`indexable`: may stand in an index beside other platforms. `files`: has a root file system to add files to."""
+    """`indexable`: may stand in an index beside other platforms. `files`: has a root file system to add files to.
+
+    `module` is the module here that writes it.
+    """
 
     name: str
-    author: Callable[[Request], ImagePlan]
+    module: str
     config_type: str
     layer_type: str
     indexable: bool
@@ -30,32 +35,37 @@ class Shape:
         """True where the config is an image config: it has a platform, and says what to start."""
         return self.config_type == mediatype.CONFIG
 
+    def author(self, request: Request) -> ImagePlan:
+        """The plan of an image of this shape."""
+        plan: ImagePlan = import_module(f"{__name__}.{self.module}").author(request)
+        return plan
+
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape
     for shape in (
         Shape(
-            tarball.NAME, tarball.author, mediatype.CONFIG, mediatype.LAYER_GZIP, True, True, False,
+            "image", "tarball", mediatype.CONFIG, mediatype.LAYER_GZIP, True, True, False,
             "docker, containerd with runwasi, podman and CRI-O with crun, youki; natives: everything",
         ),
         Shape(
-            rawlayer.NAME, rawlayer.author, mediatype.CONFIG, mediatype.RUNWASI_LAYER, False, False, True,
+            "wasm-layer", "rawlayer", mediatype.CONFIG, mediatype.RUNWASI_LAYER, False, False, True,
             "Kubernetes and containerd with runwasi's shims",
         ),
         Shape(
-            artifact.NAME, artifact.author, mediatype.WASM_CONFIG, mediatype.WASM_LAYER, False, False, True,
+            "artifact", "artifact", mediatype.WASM_CONFIG, mediatype.WASM_LAYER, False, False, True,
             "wkg, wash and wasmCloud, spin, runwasi (the Pod gives the command)",
         ),
         Shape(
-            compat.NAME, compat.author, mediatype.CONFIG, mediatype.LAYER_GZIP, False, True, True,
+            "compat", "compat", mediatype.CONFIG, mediatype.LAYER_GZIP, False, True, True,
             "Istio and Envoy Gateway (WasmPlugin, EnvoyExtensionPolicy)",
         ),
         Shape(
-            solo.NAME, solo.author, mediatype.SOLO_CONFIG, mediatype.SOLO_LAYER, False, False, True,
+            "solo", "solo", mediatype.SOLO_CONFIG, mediatype.SOLO_LAYER, False, False, True,
             "wasme; Istio and Envoy Gateway as their last choice",
         ),
         Shape(
-            wasm_to_oci.NAME, wasm_to_oci.author, mediatype.WASM_TO_OCI_CONFIG, mediatype.WASM_TO_OCI_LAYER,
+            "wasm-to-oci", "wasm_to_oci", mediatype.WASM_TO_OCI_CONFIG, mediatype.WASM_TO_OCI_LAYER,
             False, False, True, "Kubewarden, wasm-to-oci, Krustlet",
         ),
     )
