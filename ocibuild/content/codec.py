@@ -8,7 +8,6 @@ RFC 1952 section 2.2 (members), RFC 8878 section 3 (frames).
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -145,7 +144,8 @@ def parse(text: str) -> Codec:
     default, lowest, highest = known
     level = default
     if colon:
-        if not re.fullmatch(r"[0-9]{1,2}", level_text) or not lowest <= int(level_text) <= highest:
+        is_number = level_text.isascii() and level_text.isdigit() and len(level_text) < 3
+        if not is_number or not lowest <= int(level_text) <= highest:
             raise UsageError(
                 f"{name} has levels {lowest} to {highest}, not {level_text!r}",
                 code="compression-invalid",
