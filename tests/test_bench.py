@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import sys
+import zlib
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import report
+from tests.bench import inputs, report
 from tests.bench.cases import CASES, Busy, Case, Each, Goal
 from tests.bench.harness import Contender, Figures, Sample, alternate, measure
 
@@ -179,6 +181,36 @@ def test_a_table_goes_between_its_markers() -> None:
     assert report.within(new, "new\n") == new
     with pytest.raises(ValueError, match="README"):
         report.within("# It\n", "new\n")
+
+
+def test_one_bench_runs_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".cache").mkdir()
+    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    with bench.alone(), pytest.raises(SystemExit, match="another bench"), bench.alone():
+        pass
+    with bench.alone():
+        pass
+
+
+def test_without_an_engine_buildx_is_named_as_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OCIBUILD_ENGINES", str(tmp_path))
+    missing: list[str] = []
+    with ExitStack() as stack:
+        assert bench.engine_of(stack, missing, bench.asked([])) is None
+    assert missing == ["docker buildx"]
+    assert "scripts/parts installs it" in capsys.readouterr().err
+
+
+def test_a_large_binary_is_machine_code(tmp_path: Path) -> None:
+    made = inputs.binary(3 << 20, tmp_path, sys.executable)
+    data = made.read_bytes()
+    assert len(data) == 3 << 20
+    assert data.startswith(b"\x7fELF")
+    pieces = [len(zlib.compress(data[at : at + (1 << 18)], 1)) / (1 << 18) for at in range(0, len(data), 1 << 18)]
+    assert 0.2 < sum(pieces) / len(pieces) < 0.8
+    assert inputs.binary(3 << 20, tmp_path, "not asked for again") == made
 
 
 @pytest.fixture(scope="module")

@@ -87,6 +87,8 @@ def main() -> int:
         write(json.loads((DOCS / "figures.json").read_text(encoding="utf-8")), None)
         return 0
     before = json.loads(said.against.read_text(encoding="utf-8")) if said.against else None
+    if before is not None and "is_quick" not in before:
+        raise SystemExit(f"{said.against} was not written by this bench")
     if said.is_whole or said.into:
         plot()  # what it needs is there before hours are spent
     with ready(said) as (bench, missing):
@@ -162,6 +164,7 @@ def ready(said: Asked) -> Iterator[tuple[Bench, list[str]]]:
         room = Path(folder)
         if not said.quick and (not said.only or "growth" in said.only) and shutil.disk_usage(room).free < ROOM:
             raise SystemExit(f"the bench needs {ROOM >> 30} GiB on the disk of {room.parent}; TMPDIR names another")
+        stack.enter_context(alone())
         python = installed()
         engine = engine_of(stack, missing, said)
         for name in missing:
@@ -191,6 +194,19 @@ def ready(said: Asked) -> Iterator[tuple[Bench, list[str]]]:
             ),
             missing,
         )
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Two at once would measure each other, and share what is installed. Raises SystemExit where another one runs."""
+    import fcntl  # Linux has it, and some who collect the tests have not
+
+    with (ROOT / ".cache/bench.lock").open("w") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SystemExit("another bench of this checkout is running") from None
+        yield
 
 
 def engine_of(stack: ExitStack, missing: list[str], said: Asked) -> Mapping[str, str] | None:
