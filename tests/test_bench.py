@@ -122,6 +122,14 @@ def test_what_is_missed_is_said(changed: dict[str, float], said: str) -> None:
     assert all(line == said or "processors' time" in line or "of the limit" in line for line in failures)
 
 
+def test_where_the_disk_is_slower_with_more_it_is_for_all() -> None:
+    cases = made(large=90)["cases"]
+    for name, seconds in (("growth-1MiB", 1.0), ("growth-64MiB", 90.0)):
+        cases[name]["figures"]["cp"] = {"kind": "floor", "seconds": seconds, "cpu": 0.1 * cases[name]["size"]}
+    bounds = report.growth(cases)["ocibuild gzip"]["most"]
+    assert bounds == {"seconds": pytest.approx(1.3 * 90 / 64, abs=1e-3), "cpu": 1.3}
+
+
 def test_a_document_as_markdown() -> None:
     page = report.markdown(made(ours=1.4)).splitlines()
     for line in (
@@ -133,7 +141,8 @@ def test_a_document_as_markdown() -> None:
         "- ocibuild gzip, milliseconds each: 1400.00 (at most 1500.00)",
         "| | 1 MiB | 64 MiB |",
         "| ocibuild gzip | 44 MiB | 44 MiB |",
-        "| umoci | 1.00 | 1.00 |  |",
+        "| ocibuild gzip | 1.00 (at most 1.30) | 1.00 (at most 1.30) |",
+        "| umoci | 1.00 | 1.00 |",
     ):
         assert line in page
 

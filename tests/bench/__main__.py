@@ -111,6 +111,7 @@ def main() -> int:
 
 
 def tell(line: str) -> None:
+    """Progress."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -262,7 +263,7 @@ def versions(bench: Bench) -> dict[str, str]:
     calls: dict[str, list[str]] = {"python": [bench.python, "--version"]}
     program = "import importlib.metadata; print(importlib.metadata.version('oras'))"
     calls["oras-py"] = [bench.python, "-c", program]
-    built = {name: part(name) for name in ("distribution",)}
+    built = {"distribution": part("distribution")}
     if bench.engine is not None:
         built |= {"buildx": part("engines/buildx"), "dockerd": part("engines/dockerd")}
     for name, path in (bench.programs | built).items():
@@ -278,6 +279,11 @@ def versions(bench: Bench) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or what was started would go on
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what was started would go on
     os.environ.pop("PYTHONPATH", None)  # what is measured is what is installed
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except RuntimeError as error:
+        sys.exit(str(error))
