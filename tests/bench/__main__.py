@@ -128,10 +128,10 @@ def measured(bench: Bench, said: Asked, missing: list[str], *, quick: bool) -> d
             continue
         for case in maker(bench):
             tell(f"{case.name}: {case.words}")
-            usual = FEW if quick else case.rounds or ROUNDS
-            figures = alternate(
-                case.contenders, said.rounds or usual, bench.room / "run", tell, warm=case.warm, settle=case.settle
-            )
+            rounds = said.rounds or (FEW if quick else case.rounds or ROUNDS)
+            more = 0 if quick else None
+            run = bench.room / "run"
+            figures = alternate(case.contenders, rounds, run, tell, more=more, warm=case.warm, settle=case.settle)
             found.append(report.Measured(case, figures))
     return report.document(found, f"{datetime.now(UTC):%Y-%m-%d}", versions(bench), missing, quick=quick)
 

@@ -79,17 +79,18 @@ def alternate(
     room: Path,
     tell: Callable[[str], None],
     *,
+    more: int | None = None,
     warm: bool = True,
     settle: bool = False,
 ) -> dict[str, Figures]:
     """Run each contender once uncounted (with `warm`), then all in turn, `rounds` times; a failure ends the bench.
 
     In turn, so that a machine that grows slower does so for all. The order is reversed each second round. Those whose
-    runs are far apart run again, up to as many times: a median of more runs is worth more. With `settle` what was
+    runs are far apart run again, up to `more` times (`rounds`): a median of more runs is worth more. With `settle` what was
     written before is on the disk before the next run starts.
     """
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
-    for number in range(0 if warm else 1, 2 * rounds + 1):
+    for number in range(0 if warm else 1, rounds + (rounds if more is None else more) + 1):
         turn = contenders if number % 2 else contenders[::-1]
         if number > rounds:
             turn = [one for one in turn if Figures(tuple(samples[one.name])).spread > NOISY]

@@ -22,9 +22,8 @@ def module(zig: str, room: Path) -> Path:
     if not made.exists():
         shutil.copyfile(ROOT / "samples/zig/hello/src/main.zig", room / "hello.zig")
         words = [zig, "build-exe", "-target", "wasm32-wasi", "-O", "ReleaseSafe", "-femit-bin=hello.wasm", "hello.zig"]
-        words += ["--cache-dir", "zig", "--global-cache-dir", "zig"]
+        words += ["--cache-dir", str(ROOT / ".cache/zig"), "--global-cache-dir", str(ROOT / ".cache/zig")]
         subprocess.run(words, cwd=room, check=True, timeout=600)
-        shutil.rmtree(room / "zig")
     size = made.stat().st_size
     assert 0.9 * MIB < size < 1.3 * MIB, f"the module has {size} bytes, and about a megabyte is wanted"
     return made
