@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import inputs, report
+from tests.bench import harness, inputs, report
 from tests.bench.cases import CASES, Busy, Case, Each, Goal
 from tests.bench.harness import Contender, Figures, Sample, alternate, measure
 
@@ -65,21 +65,26 @@ def test_figures_are_medians_the_largest_peak_and_a_piece_of_the_work() -> None:
     assert samples(2.0, 4.0).seconds == 3
 
 
-def test_all_run_in_turn_and_a_noisy_one_runs_again(tmp_path: Path) -> None:
+def test_all_run_in_turn_and_a_noisy_one_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    took = {"even": iter([9, 1.0, 1.1]), "noisy": iter([9, 1.0, 2.0, 1.0, 1.0])}
+    monkeypatch.setattr(harness, "measure", lambda contender, room: Sample(next(took[contender.name]), 1, 10))
     told: list[str] = []
-    runs = iter([0.01, *[0.3, 0.01] * 4])
-    noisy = tmp_path / "noisy"
-    contenders = [
-        Contender("even", "sleep 0.3"),
-        Contender("noisy", f"sleep $(cat {noisy})", ready=lambda: noisy.write_text(str(next(runs)))),
+    found = alternate([Contender("even", ""), Contender("noisy", "")], 2, tmp_path, told.append)
+    assert [line.split()[0].rstrip(":") for line in told] == [
+        *("noisy", "even"),
+        *("even", "noisy", "noisy", "even"),
+        *("noisy", "noisy"),
     ]
-    found = alternate(contenders, 2, tmp_path / "run", told.append)
-    order = [line.split()[0].rstrip(":") for line in told]
-    assert order[:6] == ["noisy", "even", "even", "noisy", "noisy", "even"]
-    assert order[6:] == ["noisy"] * 2
-    assert len(found["even"].samples) == 2
-    assert len(found["noisy"].samples) == 4
+    assert [one.seconds for one in found.values()] == [1.05, 1.0]
     assert "once more" in told[-1]
+    assert "not counted" in told[0]
+
+
+def test_where_no_more_runs_are_wanted_there_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    took = iter([1.0, 2.0])
+    monkeypatch.setattr(harness, "measure", lambda contender, room: Sample(next(took), 1, 10))
+    found = alternate([Contender("noisy", "")], 2, tmp_path, lambda line: None, more=0, warm=False)
+    assert len(found["noisy"].samples) == 2
 
 
 def made(**changed: float) -> dict[str, Any]:

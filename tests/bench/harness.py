@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -122,7 +123,8 @@ def measure(contender: Contender, room: Path, seconds: float = SECONDS) -> Sampl
         try:
             ended = process.wait(seconds)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with all that it started
             process.wait(10)
             if isinstance(error, subprocess.TimeoutExpired):
                 raise RuntimeError(f"{contender.name} was still running after {seconds:.0f} s") from None
