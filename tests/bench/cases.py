@@ -1,54 +1,156 @@
-"""What is measured: for each kind of work its contenders, and the ratios that ocibuild has to keep."""
+"""What is measured: for each kind of work its contenders, and what ocibuild has to keep."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import Contender
+from tests.bench.harness import Contender, Figures
 
 MIB = 1024 * 1024
 HERE = Path(__file__).parent
+LIMIT = 64
+"""MiB that no run of ocibuild may go over."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """`ours` takes at most `most` times what `theirs` takes; of `cpu` where it is about the machine's work."""
+    """`ours` takes at most `most` times as long as `theirs`."""
 
     ours: str
     theirs: str
     most: float
 
+    @property
+    def name(self) -> str:
+        """For example `ocibuild gzip / umoci`."""
+        return f"{self.ours} / {self.theirs}"
+
+    def value(self, figures: Mapping[str, Figures]) -> float:
+        """The ratio of the medians."""
+        return figures[self.ours].seconds / figures[self.theirs].seconds
+
+
+@dataclass(frozen=True)
+class Busy:
+    """`ours` keeps `cores` processors busy for at least `least` of its time: 1 is the limit that the machine sets."""
+
+    ours: str
+    cores: int
+    least: float = 0.85
+
+    @property
+    def name(self) -> str:
+        """For example `ocibuild gzip, of the limit of 2 cores`."""
+        return f"{self.ours}, of the limit of {self.cores} cores"
+
+    def value(self, figures: Mapping[str, Figures]) -> float:
+        """Seconds of processors for each second and core."""
+        return figures[self.ours].cpu / (self.cores * figures[self.ours].seconds)
+
+
+@dataclass(frozen=True)
+class Each:
+    """One piece of `ours` takes at most `most` milliseconds: a bound as wide as machines are different."""
+
+    ours: str
+    most: float
+
+    @property
+    def name(self) -> str:
+        """For example `ocibuild, milliseconds each`."""
+        return f"{self.ours}, milliseconds each"
+
+    def value(self, figures: Mapping[str, Figures]) -> float:
+        """Milliseconds of the median."""
+        return figures[self.ours].seconds * 1000
+
 
 @dataclass(frozen=True)
 class Case:
+    """A kind of work. `size` is in bytes or pieces, and with the name says what figures may be compared.
+
+    `rounds` stands for the usual number where it is not 0; `warm` for a first run that does not count. Goals are held
+    where it `is_judged`: most are said of a gigabyte, of which a start of Python is no part.
+    """
+
     name: str
     words: str
     contenders: tuple[Contender, ...]
-    goals: tuple[Goal, ...] = ()
+    goals: tuple[Goal | Busy | Each, ...] = ()
     size: int = 0
-    memory: float | None = 64
-    """MiB that none of ocibuild's own runs may go over."""
+    memory: float | None = LIMIT
+    rounds: int = 0
+    warm: bool = True
+    settle: bool = False
+    is_judged: bool = True
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What stands ready: programs by name, an installed ocibuild, inputs, registries (http and https), and a room."""
+    """What stands ready: programs by name, an installed ocibuild, inputs, registries (two http, one https), and a room.
+
+    `engine` is the environment in which `docker buildx` builds, None where there is no engine. `large` is the size of
+    what is large, `sizes` those of the growth, `many` and `pushed` how many small ones are packed and pushed.
+    """
 
     programs: Mapping[str, str]
+    engine: Mapping[str, str] | None
     python: str
     module: Path
     binary: Callable[[int], Path]
     registry: str
+    second: str
     secure: str
     ca: Path
     room: Path
+    cores: int
+    large: int = 1024 * MIB
+    sizes: tuple[int, ...] = (MIB, 64 * MIB, 1024 * MIB, 4096 * MIB)
+    many: int = 1000
+    pushed: int = 200
+
+    @property
+    def is_whole(self) -> bool:
+        """True where sizes are those that goals are said of."""
+        return self.large >= 1024 * MIB
 
     @property
     def ocibuild(self) -> str:
+        """The program as people have it."""
         return str(Path(self.python).with_name("ocibuild"))
+
+    def ours(self, verb: str, *words: object, name: str = "") -> Contender:
+        """A run of the command line."""
+        return Contender(f"ocibuild {name or verb}", " ".join(map(str, (self.ocibuild, verb, *words))), "ours")
+
+    def layout(self, size: int) -> Path:
+        """An image of one binary in a raw layer, so that no time goes into packing."""
+        layout = self.room / f"image-{size}"
+        if not layout.exists():
+            self.run(self.ocibuild, "pack", self.binary(size), "--compression", "none", "-o", f"oci:{layout}:1")
+        return layout
+
+    def pushed_layout(self, size: int, name: str) -> str:
+        """The same image in the first registry: its reference without the registry."""
+        there = f"{name}-{size}:1"
+        self.run(self.ocibuild, "push", f"oci:{self.layout(size)}:1", f"{self.registry}/{there}")
+        return there
+
+    def run(self, *words: object) -> None:
+        """Make something ready; a failure shows what was said."""
+        said = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=900, check=False)
+        if said.returncode:
+            raise RuntimeError(f"{' '.join(map(str, words))} ended with {said.returncode}:\n{said.stderr[-2000:]}")
+
+    def forget(self) -> None:
+        """Remove images, binaries and what the registries hold: the disk is not endless."""
+        for pattern in ("image-*", "binary-*", "registry/data/*", "second/data/*"):
+            for path in self.room.glob(pattern):
+                path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
 
 Maker = Callable[[Bench], Iterator[Case]]
@@ -56,44 +158,51 @@ CASES: list[tuple[str, Maker]] = []
 
 
 def case(maker: Maker) -> Maker:
-    CASES.append((maker.__name__, maker))
+    """Register what makes the cases of one kind of work, by its function's name."""
+    CASES.append((maker.__name__.replace("_", "-"), maker))
     return maker
+
+
+def _mib(size: int) -> str:
+    return f"{size // MIB} MiB" if size % (1024 * MIB) else f"{size // MIB // 1024} GiB"
 
 
 @case
 def start(bench: Bench) -> Iterator[Case]:
-    python = bench.python
-    floor = Contender("python -c 'import click'", f"{python} -c 'import click'")
+    """The time until help, version and completion are there."""
+    floor = _click(bench)
+    completion = {"_OCIBUILD_COMPLETE": "bash_complete", "COMP_WORDS": "ocibuild pa", "COMP_CWORD": "1"}
     yield Case(
         "start",
         "the time until help, version and completion are there",
         (
-            Contender("python -c pass", f"{python} -c pass"),
+            Contender("python -c pass", f"{bench.python} -c pass", "floor"),
             floor,
-            Contender("ocibuild --version", f"{bench.ocibuild} --version"),
-            Contender("ocibuild --help", f"{bench.ocibuild} --help"),
-            Contender(
-                "ocibuild completion",
-                bench.ocibuild,
-                environ={"_OCIBUILD_COMPLETE": "bash_complete", "COMP_WORDS": "ocibuild pa", "COMP_CWORD": "1"},
-            ),
+            bench.ours("--version"),
+            bench.ours("--help"),
+            Contender("ocibuild completion", bench.ocibuild, "ours", environ=completion),
         ),
         tuple(Goal(f"ocibuild {name}", floor.name, 1.6) for name in ("--version", "--help", "completion")),
     )
 
 
+def _click(bench: Bench) -> Contender:
+    return Contender("python -c 'import click'", f"{bench.python} -c 'import click'", "floor")
+
+
 @case
 def pack_small(bench: Bench) -> Iterator[Case]:
-    module, made = bench.module, Contender("ocibuild pack", f"{bench.ocibuild} pack {bench.module} -o image.oci")
-    contenders = [
-        Contender("python -c 'import click'", f"{bench.python} -c 'import click'"),
-        made,
-        *_packers(bench, module, "hello.wasm", small=True),
-    ]
-    goals = [Goal(made.name, "python -c 'import click'", 1.6)]
-    if any(one.name == "buildah" for one in contenders):
-        goals.append(Goal(made.name, "buildah", 1 / 2))
-    yield Case("pack-small", f"one {module.stat().st_size / MIB:.1f} MiB module", tuple(contenders), tuple(goals))
+    """A module of about a megabyte."""
+    size = bench.module.stat().st_size
+    ours, floor = bench.ours("pack", bench.module, "-o", "image.oci"), _click(bench)
+    peers = tuple(_packers(bench, bench.module, "hello.wasm", small=True))
+    named = {one.name for one in peers}
+    goals = [Goal(ours.name, floor.name, 1.6)]
+    for peer, times in (("buildah", 2), ("docker buildx", 2.5)):
+        if peer in named:
+            goals.append(Goal(ours.name, peer, 1 / times))
+    about = round(size, -5)  # the compiler writes the folder's name into it
+    yield Case("pack-small", f"a module of {size / MIB:.1f} MiB", (floor, ours, *peers), tuple(goals), about)
 
 
 def _packers(bench: Bench, file: Path, name: str, *, small: bool = False) -> Iterator[Contender]:
@@ -118,7 +227,7 @@ def _packers(bench: Bench, file: Path, name: str, *, small: bool = False) -> Ite
             "regctl artifact",
             f"{has['regctl']} artifact put --artifact-type application/wasm -f {file} ocidir://image:1",
         )
-    if "buildah" in has:
+    if "buildah" in has and small:
         yield Contender(
             "buildah",
             'made=$(buildah from scratch)\nbuildah copy -q "$made" ' + f"{file} /{name}\n"
@@ -126,6 +235,8 @@ def _packers(bench: Bench, file: Path, name: str, *, small: bool = False) -> Ite
             'buildah commit -q "$made" oci:image:1\nbuildah rm "$made"',
             environ={"CONTAINERS_STORAGE_CONF": str(_storage(bench.room))},
         )
+    if bench.engine is not None:
+        yield _buildx(bench, bench.engine, file, name)
 
 
 def _storage(room: Path) -> Path:
@@ -134,111 +245,200 @@ def _storage(room: Path) -> Path:
     return config
 
 
+def _buildx(bench: Bench, engine: Mapping[str, str], file: Path, name: str) -> Contender:
+    """A Dockerfile of three lines without the cache; processors and memory are the client's alone, not the engine's."""
+    context = bench.room / f"context-{file.name}"
+    if not context.exists():
+        context.mkdir()
+        (context / name).hardlink_to(file)
+        (context / "Dockerfile").write_text(f'FROM scratch\nCOPY {name} /{name}\nENTRYPOINT ["/{name}"]\n')
+
+    def pruned() -> None:  # or each run's layers stay on the disk
+        words = ["docker", "buildx", "prune", "--all", "--force"]
+        subprocess.run(words, env=dict(engine), check=True, capture_output=True, timeout=120)
+
+    words = "docker buildx build --no-cache --quiet --provenance=false --output type=oci,dest=image.tar"
+    return Contender("docker buildx", f"{words} {context}", ready=pruned, environ=engine)
+
+
 @case
 def pack_many(bench: Bench) -> Iterator[Case]:
-    driver, count = HERE / "many.py", 1000
+    """Small modules in one process."""
+    count = bench.many
+    script = f"{bench.python} {HERE}/many.py pack {bench.room}/modules {count}"
     yield Case(
         "pack-many",
-        f"{count} modules packed in one process, the time of one",
-        (Contender("ocibuild", f"{bench.python} {driver} pack {bench.room}/modules {count}", work=count),),
-        memory=None,
+        f"each of {count} modules packed in one process",
+        (_click(bench), Contender("ocibuild", script, "ours", work=count)),
+        (Each("ocibuild", 3), Goal("ocibuild", "python -c 'import click'", 0.1)),
+        count,
+        is_judged=bench.is_whole,
     )
 
 
 @case
-def pack_large(bench: Bench, size: int = 1024 * MIB) -> Iterator[Case]:
-    file, tool = bench.binary(size), bench.ocibuild
-    digest = f'{bench.python} -c \'import hashlib,sys; hashlib.file_digest(open(sys.argv[1],"rb"), "sha256")\' {file}'
-    ours = [
-        Contender(f"ocibuild {name}", f"{tool} pack {file} --compression {name} -o image.oci")
-        for name in ("gzip", "zstd", "none")
-    ]
-    floor = Contender("file_digest and cp", f"{digest}\ncp {file} copy")
-    peers = [one for one in _packers(bench, file, "binary") if one.name in ("crane append", "umoci")]
-    goals = [Goal("ocibuild none", floor.name, 1.3)]
+def pack_large(bench: Bench) -> Iterator[Case]:
+    """A large binary, with each compressor."""
+    size = bench.large
+    file = bench.binary(size)
+    peers = list(_packers(bench, file, "binary"))
+    goals: list[Goal | Busy] = [Goal("ocibuild none", "file_digest and cp", 1.3)]
     named = {one.name for one in peers}
-    for peer, gzip, zstd in (("crane append", 4.5, 9.0), ("umoci", 1.6, 3.0)):
+    for peer, gzip, zstd in (("crane append", 4.5, 9.0), ("umoci", 1.6, 3.0), ("docker buildx", 4.5, 9.0)):
         if peer in named:
             goals += [Goal("ocibuild gzip", peer, 1 / gzip), Goal("ocibuild zstd", peer, 1 / zstd)]
-    yield Case(f"pack-{size // MIB}MiB", f"one binary of {size // MIB} MiB", (*ours, floor, *peers), tuple(goals), size)
+    goals += [Busy(f"ocibuild {name}", bench.cores) for name in ("gzip", "zstd")]
+    yield Case(
+        "pack-large",
+        f"a binary of {_mib(size)}",
+        (*_compressors(bench, file), _floor(bench, file), *peers),
+        tuple(goals),
+        size,
+        settle=True,
+        is_judged=bench.is_whole,
+    )
+    shutil.rmtree(bench.room / f"context-{file.name}", ignore_errors=True)  # a second name of it
 
 
-def _layout(bench: Bench, size: int) -> Path:
-    """An image of one binary in a raw layer, so that no time goes into packing."""
-    layout = bench.room / f"image-{size}"
-    if not layout.exists():
-        words = [bench.ocibuild, "pack", str(bench.binary(size)), "--compression", "none", "-o", f"oci:{layout}:1"]
-        subprocess.run(words, check=True, capture_output=True, timeout=600)
-    return layout
+def _compressors(bench: Bench, file: Path) -> Iterator[Contender]:
+    for name in ("gzip", "zstd", "none"):
+        yield bench.ours("pack", file, "--compression", name, "-o", "image.oci", name=name)
+
+
+def _floor(bench: Bench, file: Path) -> Contender:
+    program = 'import hashlib,sys; hashlib.file_digest(open(sys.argv[1],"rb"), "sha256")'
+    return Contender("file_digest and cp", f"{bench.python} -c '{program}' {file}\ncp {file} copy", "floor")
 
 
 @case
-def push(bench: Bench, size: int = 1024 * MIB) -> Iterator[Case]:
-    layout, has = _layout(bench, size), bench.programs
-    for scheme, where, ours, theirs in (
-        ("http", bench.registry, "", "--to-plain-http"),
-        ("https", bench.secure, f"--ca-file {bench.ca}", f"--to-ca-file {bench.ca}"),
-    ):
-        authorities = str(bench.ca) if ours else "-"
+def push(bench: Bench) -> Iterator[Case]:
+    """A large image to distribution, over http and https."""
+    size, has = bench.large, bench.programs
+    layout = bench.layout(size)
+    for scheme, where, ours, theirs, authorities, trust in _schemes(bench):
         contenders = [
-            Contender("ocibuild push", f"{bench.ocibuild} push oci:{layout}:1 {where}/r$$/ours:1 {ours}"),
+            bench.ours("push", f"oci:{layout}:1", f"{where}/r$$/ours:1", ours),
             Contender(
                 "oras-py",
-                f"{bench.python} {HERE}/orasclient.py {bench.binary(size)} {where}/r$$/oraspy:1 {authorities}",
+                f"{bench.python} {HERE}/orasclient.py push {where}/r$$/oraspy:1 {authorities} {bench.binary(size)}",
             ),
         ]
         goals = [Goal("ocibuild push", "oras-py", 1 / 2)]
         if "oras" in has:
-            oras = f"{has['oras']} cp --no-tty --from-oci-layout {layout}:1 {where}/r$$/oras:1 {theirs}"
+            oras = f"{has['oras']} cp --no-tty --from-oci-layout {layout}:1 {where}/r$$/oras:1 --to-{theirs}"
             contenders.append(Contender("oras cp", oras))
             goals.append(Goal("ocibuild push", "oras cp", 1.1))
-        if "crane" in has and not ours:
-            contenders.append(Contender("crane push", f"{has['crane']} push {layout} {where}/r$$/crane:1"))
-        words = f"{size // MIB} MiB to distribution over {scheme}"
-        yield Case(f"push-{scheme}", words, tuple(contenders), tuple(goals), size)
+        if "crane" in has:
+            crane = f"{has['crane']} push {layout} {where}/r$$/crane:1"
+            contenders.append(Contender("crane push", crane, environ=trust))
+        words = f"{_mib(size)} to distribution over {scheme}"
+        yield Case(
+            f"push-{scheme}", words, tuple(contenders), tuple(goals), size, settle=True, is_judged=bench.is_whole
+        )
+
+
+def _schemes(bench: Bench) -> Iterator[tuple[str, str, str, str, str, dict[str, str]]]:
+    """Scheme, registry, what ocibuild, oras and oras-py are told about it, and the environment of Go's programs."""
+    yield "http", bench.registry, "", "plain-http", "-", {}
+    ca = str(bench.ca)
+    yield "https", bench.secure, f"--ca-file {ca}", f"ca-file {ca}", ca, {"SSL_CERT_FILE": ca}
 
 
 @case
-def pull(bench: Bench, size: int = 1024 * MIB) -> Iterator[Case]:
-    layout, has, there = _layout(bench, size), bench.programs, f"{bench.registry}/pulled:1"
-    words = [bench.ocibuild, "push", f"oci:{layout}:1", there]
-    subprocess.run(words, check=True, capture_output=True, timeout=600)
-    contenders = [Contender("ocibuild pull", f"{bench.ocibuild} pull {there} -o image.oci")]
+def pull(bench: Bench) -> Iterator[Case]:
+    """A large image from distribution, over http and https."""
+    size, has = bench.large, bench.programs
+    there = bench.pushed_layout(size, "pulled")
+    file = f"{bench.registry}/oraspy-{size}:1"
+    bench.run(bench.python, HERE / "orasclient.py", "push", file, "-", bench.binary(size))
+    for scheme, where, ours, theirs, authorities, trust in _schemes(bench):
+        contenders = [
+            bench.ours("pull", f"{where}/{there}", "-o", "image.oci", ours),
+            Contender(
+                "oras-py", f"{bench.python} {HERE}/orasclient.py pull {where}/oraspy-{size}:1 {authorities} pulled"
+            ),
+        ]
+        goals = [Goal("ocibuild pull", "oras-py", 1 / 2)]
+        if "oras" in has:
+            oras = f"{has['oras']} cp --no-tty {where}/{there} --from-{theirs} --to-oci-layout image:1"
+            contenders.append(Contender("oras cp", oras))
+            goals.append(Goal("ocibuild pull", "oras cp", 1.1))
+        if "crane" in has:
+            crane = f"{has['crane']} pull --format oci {where}/{there} image"
+            contenders.append(Contender("crane pull", crane, environ=trust))
+        words = f"{_mib(size)} from distribution over {scheme}"
+        yield Case(
+            f"pull-{scheme}", words, tuple(contenders), tuple(goals), size, settle=True, is_judged=bench.is_whole
+        )
+
+
+@case
+def copy(bench: Bench) -> Iterator[Case]:
+    """A large image from one registry to another."""
+    size, has = bench.large, bench.programs
+    there = f"{bench.registry}/{bench.pushed_layout(size, 'copied')}"
+    contenders = [bench.ours("copy", there, f"{bench.second}/r$$/ours:1")]
     goals = []
     if "oras" in has:
-        oras = f"{has['oras']} cp --no-tty --from-plain-http {there} --to-oci-layout image:1"
+        oras = f"{has['oras']} cp --no-tty --from-plain-http {there} --to-plain-http {bench.second}/r$$/oras:1"
         contenders.append(Contender("oras cp", oras))
-        goals.append(Goal("ocibuild pull", "oras cp", 1.1))
+        goals.append(Goal("ocibuild copy", "oras cp", 1.1))
     if "crane" in has:
-        contenders.append(Contender("crane pull", f"{has['crane']} pull --format oci {there} image"))
-    yield Case("pull", f"{size // MIB} MiB from distribution", tuple(contenders), tuple(goals), size)
+        contenders.append(Contender("crane copy", f"{has['crane']} copy {there} {bench.second}/r$$/crane:1"))
+    if "skopeo" in has:
+        words = f"{has['skopeo']} copy --preserve-digests --src-tls-verify=false --dest-tls-verify=false"
+        words += f" docker://{there} docker://{bench.second}/r$$/skopeo:1"
+        contenders.append(Contender("skopeo copy", words, environ=_forgetful(bench)))
+    words = f"{_mib(size)} from one registry to another"
+    yield Case("copy", words, tuple(contenders), tuple(goals), size, settle=True, is_judged=bench.is_whole)
+
+
+def _forgetful(bench: Bench) -> dict[str, str]:
+    """Or skopeo remembers from run to run where a registry has a blob, and mounts it. This has it look in a new folder."""
+    return {"_CONTAINERS_ROOTLESS_UID": "1000", "XDG_DATA_HOME": f"{bench.room}/run/skopeo"}
 
 
 @case
 def push_many(bench: Bench) -> Iterator[Case]:
-    count = 200
-    crane, driver = bench.programs.get("crane", ""), HERE / "many.py"
-    if not crane:
-        return
-    modules = bench.room / "modules"
-    yield Case(
-        "push-many",
-        f"{count} distinct small images to one registry, the time of one",
-        (
-            Contender(
-                "ocibuild", f"{bench.python} {driver} push {modules} {count} {bench.registry}/r$$/many", work=count
-            ),
-            Contender(
-                "ocibuild again",
-                f"{bench.python} {driver} again {modules} {count} {bench.registry}/again",
-                work=count,
-            ),
-            Contender(
-                "crane push, in a loop",
-                f"for n in $(seq {count}); do {crane} push {modules}/images/$n {bench.registry}/r$$/crane:$n; done",
-                work=count,
-            ),
-        ),
-        (Goal("ocibuild", "crane push, in a loop", 1 / 3), Goal("ocibuild again", "ocibuild", 1 / 5)),
-        memory=None,
-    )
+    """Small images to one registry in one process, first and again."""
+    count, driver, modules = bench.pushed, HERE / "many.py", bench.room / "modules"
+    words = f"{bench.python} {driver}"
+    contenders = [
+        Contender("ocibuild", f"{words} push {modules} {count} {bench.registry}/r$$/many", "ours", work=count),
+        Contender("ocibuild again", f"{words} again {modules} {count} {bench.registry}/again", "ours", work=count),
+    ]
+    goals = [Goal("ocibuild again", "ocibuild", 1 / 5)]
+    if crane := bench.programs.get("crane"):
+        loop = f"for n in $(seq {count}); do {crane} push {modules}/images/$n {bench.registry}/r$$/crane:$n; done"
+        contenders.append(Contender("crane push, in a loop", loop, work=count))
+        goals.append(Goal("ocibuild", "crane push, in a loop", 1 / 3))
+    what = f"each of {count} distinct small images to one registry"
+    yield Case("push-many", what, tuple(contenders), tuple(goals), count, is_judged=bench.is_whole)
+
+
+@case
+def growth(bench: Bench) -> Iterator[Case]:
+    """Everything that moves bytes, from small to large: cost against size, and memory that does not grow."""
+    for size in bench.sizes:
+        bench.forget()
+        file, layout = bench.binary(size), bench.layout(size)
+        there = bench.pushed_layout(size, "grown")
+        image = f"oci:{layout}:1"
+        peers = [one for one in _packers(bench, file, "binary") if one.name in ("crane append", "umoci")]
+        contenders = (
+            *_compressors(bench, file),
+            bench.ours("push", image, f"{bench.registry}/r$$/ours:1"),
+            bench.ours("pull", f"{bench.registry}/{there}", "-o", "image.oci"),
+            bench.ours("copy", f"{bench.registry}/{there}", f"{bench.second}/r$$/ours:1"),
+            bench.ours("inspect", image),
+            bench.ours("extract", image, "-o", "program"),
+            bench.ours("save", image, "-o", "image.tar"),
+            _floor(bench, file),
+            *peers,
+        )
+        large = size >= 1024 * MIB
+        words = f"everything with a binary of {_mib(size)}"
+        name = f"growth-{size // MIB}MiB"
+        few, warm = (2, False) if large or not bench.is_whole else (3, True)
+        yield Case(name, words, contenders, size=size, rounds=few, warm=warm, settle=large)
+    bench.forget()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+Kind = Literal["ours", "peer", "floor"]
+SECONDS = 1800
+NOISY = 0.2
+"""A spread above this is worth more runs."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +33,14 @@ class Sample:
 class Contender:
     """A way to do the work: shell words in an empty folder of its own.
 
-    `ready` is called before each run and not measured. `work` is how often one run does the work.
+    `kind` is "ours", "peer", or "floor": what cannot be undercut. `ready` is called before each run and not measured.
+    `work` is how often one run does the work.
     """
 
     name: str
     script: str
-    ready: Callable[[], None] | None = None
+    kind: Kind = "peer"
+    ready: Callable[[], object] | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     work: int = 1
 
@@ -44,41 +54,60 @@ class Figures:
 
     @property
     def seconds(self) -> float:
+        """Median of the clock, for one piece of work."""
         return statistics.median(sample.seconds for sample in self.samples) / self.work
 
     @property
     def cpu(self) -> float:
+        """Median of the processors' seconds, for one piece of work."""
         return statistics.median(sample.cpu for sample in self.samples) / self.work
 
     @property
     def peak(self) -> float:
+        """MiB, the largest of all runs."""
         return max(sample.peak for sample in self.samples)
 
     @property
     def spread(self) -> float:
+        """How far the runs are apart, as a part of the median."""
         times = [sample.seconds for sample in self.samples]
         return (max(times) - min(times)) / statistics.median(times)
 
 
 def alternate(
-    contenders: Sequence[Contender], rounds: int, room: Path, tell: Callable[[str], None]
+    contenders: Sequence[Contender],
+    rounds: int,
+    room: Path,
+    tell: Callable[[str], None],
+    *,
+    more: int | None = None,
+    warm: bool = True,
+    settle: bool = False,
 ) -> dict[str, Figures]:
-    """Run each contender once unmeasured, then all of them in turn, `rounds` times; a failure ends the bench.
+    """Run each contender once uncounted (with `warm`), then all in turn, `rounds` times; a failure ends the bench.
 
-    In turn, so that a machine that grows slower does so for all. The order is reversed each second round.
+    In turn, so that a machine that grows slower does so for all. The order is reversed each second round. Those whose
+    runs are far apart run again, up to `more` times (`rounds`): a median of more runs is worth more. With `settle` what was
+    written before is on the disk before the next run starts.
     """
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
-    for number in range(rounds + 1):
-        for contender in contenders if number % 2 else reversed(contenders):
+    for number in range(0 if warm else 1, rounds + (rounds if more is None else more) + 1):
+        turn = contenders if number % 2 else contenders[::-1]
+        if number > rounds:
+            turn = [one for one in turn if Figures(tuple(samples[one.name])).spread > NOISY]
+        for contender in turn:
+            if settle:
+                os.sync()
             sample = measure(contender, room)
-            tell(f"  {contender.name}: {sample.seconds:.3f} s{'' if number else ' (not counted)'}")
+            note = "" if number else " (not counted)"
+            tell(f"  {contender.name}: {sample.seconds:.3f} s{' (once more)' if number > rounds else note}")
             if number:
                 samples[contender.name].append(sample)
     return {contender.name: Figures(tuple(samples[contender.name]), contender.work) for contender in contenders}
 
 
-def measure(contender: Contender, room: Path) -> Sample:
-    """One run in an emptied folder. Raises RuntimeError with the end of its output where it fails."""
+def measure(contender: Contender, room: Path, seconds: float = SECONDS) -> Sample:
+    """One run in an emptied folder. Raises RuntimeError with the end of its output where it fails or does not end."""
     subprocess.run(["rm", "-rf", room], check=True)
     room.mkdir(parents=True)
     if contender.ready is not None:
@@ -88,13 +117,26 @@ def measure(contender: Contender, room: Path) -> Sample:
     with (room.parent / "said").open("w+b") as said:
         # -S: a measurer that is larger than what it measures would be taken for it.
         words = [sys.executable, "-I", "-S", "-c", _MEASURER, str(outcome), contender.script]
-        subprocess.run(words, cwd=room, env=environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=True)
-        seconds, cpu, peak, status = json.loads(outcome.read_text())
+        process = subprocess.Popen(
+            words, cwd=room, env=environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
+        )
+        try:
+            ended = process.wait(seconds)
+        except BaseException as error:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with all that it started
+            process.wait(10)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise RuntimeError(f"{contender.name} was still running after {seconds:.0f} s") from None
+            raise
+        if ended:
+            raise RuntimeError(f"{contender.name} could not be measured")
+        took, cpu, peak, status = json.loads(outcome.read_text())
         if status:
             said.seek(0)
             text = said.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{contender.name} ended with {status}:\n{contender.script}\n{text}")
-    return Sample(seconds, cpu, peak / 1024)
+    return Sample(took, cpu, peak / 1024)
 
 
 _MEASURER = """

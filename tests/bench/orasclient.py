@@ -1,4 +1,7 @@
-"""oras-py as its own documentation uses it: a file is pushed."""
+"""oras-py as its own documentation uses it: a file is pushed, or pulled into a folder.
+
+orasclient.py push|pull REFERENCE AUTHORITIES PATH; AUTHORITIES is a file, or - for plain http.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,10 @@ import sys
 
 import oras.client
 
-_, path, reference, authorities = sys.argv
+_, verb, reference, authorities, path = sys.argv
 secure = authorities != "-"
 client = oras.client.OrasClient(insecure=not secure, tls_verify=authorities if secure else True)
-client.push(files=[path], target=reference, disable_path_validation=True)
+if verb == "push":
+    client.push(files=[path], target=reference, disable_path_validation=True)
+else:
+    client.pull(target=reference, outdir=path)
