@@ -104,6 +104,14 @@ class Roots(Protocol):
 
 
 @runtime_checkable
+class Named(Protocol):
+    """Power of a source that lists its roots: find one without a look at all of them."""
+
+    def named(self, name: str) -> Descriptor | None:
+        """The last root that has this tag, full reference (`io.containerd.image.name`) or digest."""
+
+
+@runtime_checkable
 class Referrers(Protocol):
     """Power of a source: find what was attached to a manifest."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 
 from ocibuild.errors import ContentError, NotFoundError
@@ -49,9 +50,9 @@ def _walk(source: Source, descriptor: Descriptor, seen: set[str], depth: int) ->
 
 def nodes(source: Source, roots: Iterable[Descriptor]) -> Iterator[tuple[Descriptor, Manifest | Index]]:
     """Every manifest and index below the roots, once each, parents first. What the store lacks is passed over."""
-    pending, seen = list(roots), set()
+    pending, seen = deque(roots), set()
     while pending:
-        descriptor = pending.pop(0)
+        descriptor = pending.popleft()
         if descriptor.digest in seen or not mediatype.is_node(descriptor.media_type):
             continue
         seen.add(descriptor.digest)

@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
@@ -21,16 +22,15 @@ from ocibuild.content.blob import BLOCK, Blob
 from ocibuild.content.flow import Event, Flow
 from ocibuild.content.verify import VerifyReader, verifying
 from ocibuild.errors import ContentError, NotFoundError, StoreError
-from ocibuild.record import replace
-from ocibuild.spec import annotation, layout, mediatype
+from ocibuild.spec import annotation, layout
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
-from ocibuild.spec.manifest import Index, parse
+from ocibuild.spec.manifest import Index
 from ocibuild.store import names
 from ocibuild.store.base import Pushed
+from ocibuild.store.entries import Entries
 from ocibuild.store.graph import nodes, referring
 
-_INDEX_LIMIT = 64 * 1024 * 1024
 _ATTEMPTS = 100
 
 
@@ -40,6 +40,7 @@ class LayoutStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.place = f"oci:{path}"
+        self._index_path = os.path.join(self.path, layout.INDEX_FILE)
         self._lock = atomic.FolderLock(self.path / layout.BLOBS)
         self._tags: list[tuple[str | None, Descriptor]] = []
         self._untagged: list[str] = []
@@ -52,6 +53,9 @@ class LayoutStore:
 
     def index(self) -> Index:
         """index.json. Raises StoreError (`layout-missing`, `layout-invalid`)."""
+        return self._entries().document
+
+    def _entries(self) -> Entries:
         data = self._index_bytes()
         if data is None:
             raise StoreError(
@@ -61,18 +65,16 @@ class LayoutStore:
             )
         return self._parsed(data)
 
-    def _parsed(self, data: bytes) -> Index:
+    def _parsed(self, data: bytes) -> Entries:
         try:
-            # image-layout.md lets index.json leave its media type out; parse takes the described one then.
-            document = parse(data, mediatype.INDEX, layout.INDEX_FILE, _INDEX_LIMIT)
+            return Entries.read(data)
         except ContentError as error:
             raise StoreError(f"{self.path}: {error.message}", code="layout-invalid") from error
-        assert isinstance(document, Index)
-        return document
 
     def _index_bytes(self) -> bytes | None:
         try:
-            return (self.path / layout.INDEX_FILE).read_bytes()
+            with open(self._index_path, "rb", buffering=0) as stream:
+                return stream.readall()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -80,8 +82,12 @@ class LayoutStore:
 
     def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
         """Names (`org.opencontainers.image.ref.name`) and descriptors as index.json has them."""
-        for entry in self.index().manifests:
+        for entry in self._entries():
             yield entry.annotations.get(annotation.REF_NAME), entry
+
+    def named(self, name: str) -> Descriptor | None:
+        """See Named."""
+        return self._entries().find(name)
 
     def resolve(self, name: str) -> Descriptor:
         """See Source: a tag, a full reference, a digest, or nothing where there is one root only."""
@@ -93,8 +99,11 @@ class LayoutStore:
 
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""
+        return self._has(descriptor.digest, descriptor.size)
+
+    def _has(self, digest: Digest, size: int) -> bool:
         try:
-            return self._file(descriptor.digest).stat().st_size == descriptor.size
+            return os.stat(self._file(digest)).st_size == size
         except OSError:
             return False
 
@@ -117,8 +126,8 @@ class LayoutStore:
             else:
                 yield cast(BinaryIO, VerifyReader(cast(BinaryIO, stream), descriptor, self.place))
 
-    def _file(self, digest: Digest) -> Path:
-        return self.path / layout.blob_path(digest)
+    def _file(self, digest: Digest) -> str:
+        return os.path.join(self.path, layout.blob_path(digest))
 
     # Writing
 
@@ -129,13 +138,13 @@ class LayoutStore:
             raise StoreError(
                 f"{self.path} is a file, not a folder", code="not-a-layout", hint="choose another place with -o"
             )
-        if self.path.is_dir() and self._index_bytes() is None and _foreign(self.path):
+        self._before = self._index_bytes()
+        if self._before is None and _foreign(self.path):
             raise StoreError(
                 f"{self.path} is a folder with other things in it",
                 code="not-a-layout",
                 hint="choose a new folder, or an OCI layout, with -o",
             )
-        self._before = self._index_bytes()
         try:
             self._enter()
         except BaseException:
@@ -174,12 +183,13 @@ class LayoutStore:
         self._made.append(folder)
 
     def _sweep(self) -> None:
-        # Alone in the layout: whatever is half-written belongs to a writer that died.
-        for folder in (self.path, self.path / layout.BLOBS / "sha256"):
+        # Alone in the layout: whatever is half-written belongs to a writer that died. It stands beside the folders of
+        # blobs and not in them, so that this costs the same however many blobs there are.
+        for folder in (self.path, self.path / layout.BLOBS):
             with suppress(OSError):
-                for entry in os.scandir(folder):
-                    if atomic.is_leftover(entry.name):
-                        os.unlink(entry.path)
+                for name in os.listdir(folder):
+                    if atomic.is_leftover(name):
+                        os.unlink(folder / name)
 
     def push(self, blob: Blob, flow: Flow) -> Pushed:
         """See Target."""
@@ -203,10 +213,10 @@ class LayoutStore:
 
     def keep(self, incoming: atomic.Incoming, digest: Digest, size: int) -> Pushed:
         """Give a finished file its name, unless the content is there."""
-        final = self._file(digest)
-        if self.exists(Descriptor("application/octet-stream", digest, size)):
+        if self._has(digest, size):
             return Pushed.EXISTED
-        if not final.parent.is_dir():
+        final = Path(self._file(digest))
+        if digest.algorithm != "sha256":
             self._make(final.parent)
         incoming.commit(final)
         self._written.append(final)
@@ -218,7 +228,7 @@ class LayoutStore:
 
     def untag(self, name: str) -> None:
         """See Untags. index.json says so when the `with` is left."""
-        if not any(_is_called(entry, name) for entry in self.index().manifests):
+        if not self._entries().has_name(name):
             raise NotFoundError(f"{self.place} has no tag {name!r}")
         self._untagged.append(name)
 
@@ -266,14 +276,14 @@ class LayoutStore:
                 atomic.write(header, layout.HEADER_BYTES)
                 self._written.append(header)
             data = self._index_bytes()
-            before = self._parsed(data) if data is not None else Index(())
-            entries = list(before.manifests)
+            entries = (self._parsed(data) if data is not None else Entries(Index(()))).changing()
             for name, descriptor in self._tags:
-                entries = _merged(entries, descriptor, name)
+                entries.add(descriptor, name)
             for name in self._untagged:
-                entries = _without(entries, name)
-            entries = [entry for entry in entries if entry.digest not in self._deleted]
-            merged = replace(before, manifests=tuple(entries)).to_bytes()
+                entries.drop(name)
+            for digest in self._deleted:
+                entries.remove(digest)
+            merged = entries.to_bytes()
             if merged != data:
                 atomic.write(self.path / layout.INDEX_FILE, merged)
         finally:
@@ -287,7 +297,7 @@ class LayoutStore:
             if not self._lock.acquire("exclusive", wait=False):
                 return
             for digest in set().union(*self._deleted.values()) - self._needed(self.index().manifests):
-                self._file(digest).unlink(missing_ok=True)
+                Path(self._file(digest)).unlink(missing_ok=True)
 
     def _roll_back(self) -> None:
         # What this writer brought goes again, if nobody can have come to rely on it: no other writer is in the
@@ -304,7 +314,7 @@ class LayoutStore:
 class _LayoutSink:
     def __init__(self, store: LayoutStore) -> None:
         self._store = store
-        self._incoming = atomic.Incoming(store.path / layout.BLOBS / "sha256")
+        self._incoming = atomic.Incoming(store.path / layout.BLOBS)
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         self._incoming.write(data)
@@ -324,7 +334,7 @@ class _LayoutSink:
 
 def _missing(path: Path) -> list[Path]:
     """`path` and the folders it stands in, as far as they are not there; the lowest first."""
-    return [folder for folder in (path, *path.parents) if not folder.exists()]
+    return list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
 
 
 def _is_no_folder(path: Path) -> bool:
@@ -340,40 +350,5 @@ def _foreign(path: Path) -> bool:
     ours = (layout.BLOBS, layout.HEADER_FILE, layout.INDEX_FILE)
     try:
         return any(name not in ours and not atomic.is_leftover(name) for name in os.listdir(path))
-    except FileNotFoundError:
-        return False  # another writer has just rolled back
-
-
-def _merged(entries: list[Descriptor], new: Descriptor, name: str | None) -> list[Descriptor]:
-    """Entries with `new` under `name`: the same name is replaced; an untagged root stands once."""
-    if name is None:
-        return entries if any(entry.digest == new.digest for entry in entries) else [*entries, new]
-    new = new.with_annotations({annotation.REF_NAME: name})
-    return [*(entry for entry in entries if not _replaced(entry, new)), new]
-
-
-def _replaced(old: Descriptor, new: Descriptor) -> bool:
-    """One tag in two registries is two names, as long as they name the same content."""
-    name = annotation.REF_NAME
-    if old.digest != new.digest:
-        return old.annotations.get(name) == new.annotations[name]
-    full = annotation.CONTAINERD_NAME
-    return name not in old.annotations or (old.annotations.get(name), old.annotations.get(full)) == (
-        new.annotations[name],
-        new.annotations.get(full),
-    )
-
-
-def _is_called(entry: Descriptor, name: str) -> bool:
-    return name in (entry.annotations.get(annotation.REF_NAME), entry.annotations.get(annotation.CONTAINERD_NAME))
-
-
-def _without(entries: list[Descriptor], name: str) -> list[Descriptor]:
-    """Entries without that name; what loses its last name stays as an untagged root."""
-    kept = [entry for entry in entries if not _is_called(entry, name)]
-    for entry in entries:
-        if _is_called(entry, name) and all(other.digest != entry.digest for other in kept):
-            names_of = (annotation.REF_NAME, annotation.CONTAINERD_NAME)
-            others = {key: value for key, value in entry.annotations.items() if key not in names_of}
-            kept.append(replace(entry, annotations=others))
-    return kept
+    except (FileNotFoundError, NotADirectoryError):
+        return False  # it is new, or another writer has just rolled back

@@ -27,10 +27,11 @@ class MemoryStore:
         self.place = place
         self.blobs: dict[Digest, bytes] = {}
         self.sizes: dict[Digest, int] = {}
-        self._names: list[tuple[str | None, Descriptor]] = []
+        self._names: dict[str | int, Descriptor] = {}  # untagged roots have numbers
+        self._numbered = 0
         self._keep_limit = keep_limit
         self._lock = threading.Lock()
-        self._before: tuple[dict[Digest, bytes], dict[Digest, int], list[tuple[str | None, Descriptor]]] = ({}, {}, [])
+        self._before: tuple[dict[Digest, bytes], dict[Digest, int], dict[str | int, Descriptor]] = ({}, {}, {})
 
     def resolve(self, name: str) -> Descriptor:
         """See Source."""
@@ -38,7 +39,7 @@ class MemoryStore:
 
     def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
         """See Roots."""
-        return iter(list(self._names))
+        return iter([(name if isinstance(name, str) else None, root) for name, root in list(self._names.items())])
 
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""
@@ -71,8 +72,13 @@ class MemoryStore:
     def tag(self, descriptor: Descriptor, name: str | None) -> None:
         """See Target."""
         with self._lock:
-            self._names = [(known, d) for known, d in self._names if known != name or name is None]
-            self._names.append((name, descriptor))
+            if name is not None:
+                self._names.pop(name, None)
+            self._names[self._number() if name is None else name] = descriptor
+
+    def _number(self) -> int:
+        self._numbered += 1
+        return self._numbered
 
     def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
         """See Referrers."""
@@ -81,16 +87,16 @@ class MemoryStore:
     def untag(self, name: str) -> None:
         """See Untags."""
         with self._lock:
-            found = [d for known, d in self._names if known == name]
-            if not found:
+            found = self._names.pop(name, None)
+            if found is None:
                 raise NotFoundError(f"{self.place} has no tag {name!r}")
-            self._names = [(known, d) for known, d in self._names if known != name]
-            self._names += [(None, d) for d in found if all(d.digest != other.digest for _, other in self._names)]
+            if all(found.digest != other.digest for other in self._names.values()):
+                self._names[self._number()] = found
 
     def delete(self, descriptor: Descriptor) -> None:
         """See Deletes."""
         with self._lock:
-            kept = [(known, d) for known, d in self._names if d.digest != descriptor.digest]
+            kept = {name: root for name, root in self._names.items() if root.digest != descriptor.digest}
             if len(kept) == len(self._names):
                 raise NotFoundError(f"{self.place} has no image {descriptor.digest}")
             self._names = kept
@@ -113,7 +119,7 @@ class MemoryStore:
         return self._keep_limit
 
     def __enter__(self) -> Self:
-        self._before = dict(self.blobs), dict(self.sizes), list(self._names)
+        self._before = dict(self.blobs), dict(self.sizes), dict(self._names)
         return self
 
     def __exit__(

@@ -9,8 +9,8 @@ from ocibuild.errors import ContentError, NotFoundError
 from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
-from ocibuild.store.base import Roots, Source
-from ocibuild.store.graph import node, walk
+from ocibuild.store.base import Named, Roots, Source
+from ocibuild.store.graph import node, nodes
 
 _LISTED = 8
 
@@ -24,21 +24,27 @@ def find(store: Listed, name: str) -> Descriptor:
 
     Raises NotFoundError: `not-found`, and `ambiguous` where `name` is empty and the store holds several images.
     """
-    roots = list(store.roots())
     if not name:
         images_only = images(store)
         if len({root.digest for _, root in images_only}) == 1:
             return images_only[-1][1]
-    named = [root for tag, root in roots if name and name in _called(tag, root)]
-    if named:
-        return named[-1]
+    elif found := _named(store, name):
+        return found
+    roots = list(store.roots())
     if name.startswith(("sha256:", "sha512:")):
         digest = Digest(name)
-        for _, root in roots:
-            for descriptor in walk(store, root):
-                if descriptor.digest == digest:
-                    return descriptor
+        for _, document in nodes(store, [root for _, root in roots]):
+            for child in document.children:
+                if child.digest == digest:
+                    return child
     raise _unresolved(store.place, name, roots)
+
+
+def _named(store: Listed, name: str) -> Descriptor | None:
+    if isinstance(store, Named):
+        return store.named(name)
+    named = [root for tag, root in store.roots() if name in _called(tag, root)]
+    return named[-1] if named else None
 
 
 def images(store: Listed) -> list[tuple[str | None, Descriptor]]:

@@ -24,12 +24,12 @@ from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Flow
 from ocibuild.spec import mediatype
 from ocibuild.spec.manifest import Manifest
-from ocibuild.store import layout
+from ocibuild.store import entries, layout
 from ocibuild.store.base import fetch
 from ocibuild.store.graph import walk
 from ocibuild.store.layout import LayoutStore
 
-TRACED = {atomic.__file__, layout.__file__}
+TRACED = {atomic.__file__, entries.__file__, layout.__file__}
 
 
 def child(work: Callable[[], object]) -> int:
@@ -90,6 +90,7 @@ def kill(folder: Path, scene: str, points: int) -> None:
         pack(first, output=f"oci:{before}", tags=["localhost/first:1"])
 
     def reset() -> None:
+        entries._known = ()  # as in a process that has read nothing yet
         shutil.rmtree(place, ignore_errors=True)
         if scene == "before":
             shutil.copytree(before, place)
