@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import requests
-from requests import Response, Session
+from requests import PreparedRequest, Response, Session
+from requests.structures import CaseInsensitiveDict
+from requests.utils import check_header_validity, super_len
 from urllib3.exceptions import HTTPError
 
 from ocibuild.content.flow import Cancel, Event, Flow
@@ -220,13 +222,10 @@ class Transport:
         began = time.monotonic()
         try:
             with self.gate.entered(wire.cancel) if at_home else nullcontext(), wire.used(reply), opened as body:
-                prepared = self._session.prepare_request(requests.Request(call.method, url, headers=headers, data=body))
-                prepared.url = url  # requests would re-quote it, and what is signed must arrive as it was signed
-                response = self._session.send(
-                    prepared,
+                response = self._session.get_adapter(url).send(
+                    _prepared(call.method, url, headers, body),
                     stream=True,
                     timeout=(times.write, reply),
-                    allow_redirects=False,
                     proxies=proxies(url, self.settings.environ),
                 )
             if "Transfer-Encoding" in response.headers and "Content-Length" in response.headers:
@@ -264,6 +263,24 @@ def harden(session: Session, settings: Settings) -> None:
     adapter = Adapter(tls.Contexts(settings), settings.connections)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
+
+
+def _prepared(method: str, url: str, headers: Mapping[str, str], body: Any) -> PreparedRequest:
+    """A request as it goes out.
+
+    A session's `prepare_request` would merge what no session of ours has, at a third of a small request's cost, and quote
+    the address anew: what is signed must arrive as it was signed.
+    """
+    made = PreparedRequest()
+    made.method, made.url, made.headers, made.body = method, url, CaseInsensitiveDict(headers), body or None
+    for header in headers.items():
+        check_header_validity(header)
+    length = len(body) if isinstance(body, bytes) else super_len(body)
+    if length or (isinstance(body, bytes) and method not in ("GET", "HEAD")):
+        made.headers["Content-Length"] = str(length)
+    elif not isinstance(body, bytes):
+        made.headers["Transfer-Encoding"] = "chunked"
+    return made
 
 
 def _follows(call: Call, response: Response) -> bool:

@@ -25,6 +25,7 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from ocibuild.content.flow import Cancel
 from ocibuild.registry.deadline import Deadline
 from ocibuild.registry.dial import dial
+from ocibuild.registry.origin import Origin
 from ocibuild.registry.tls import Contexts
 
 BLOCK = 256 * 1024
@@ -192,6 +193,7 @@ class Adapter(HTTPAdapter):
         self._tls = tls
         self._process = os.getpid()
         self._connections = connections
+        self._pools: dict[Origin, Any] = {}
         super().__init__(pool_connections=8, pool_maxsize=connections, pool_block=False, max_retries=0)
 
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:
@@ -205,7 +207,20 @@ class Adapter(HTTPAdapter):
             self._process = os.getpid()
             self.init_poolmanager(8, self._connections)
             self.proxy_manager = {}
+            self._pools = {}
         return super().send(*args, **kwargs)
+
+    def get_connection_with_tls_context(
+        self, request: PreparedRequest, verify: Any, proxies: Any = None, cert: Any = None
+    ) -> Any:
+        """As requests has it; the pool of an origin that is spoken to without a proxy is found at once."""
+        if proxies:
+            return super().get_connection_with_tls_context(request, verify, proxies, cert)
+        origin = Origin.of(str(request.url))
+        pool = self._pools.get(origin)
+        if pool is None or pool.pool is None:  # urllib3 closes the pools that were idle longest
+            pool = self._pools[origin] = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        return pool
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As requests has it, with our pools."""
