@@ -10,7 +10,7 @@ from ocibuild import ambient
 from ocibuild.ambient import Ambient
 from ocibuild.api import places
 from ocibuild.api.places import Place
-from ocibuild.content.flow import Cancel, Event, Flow
+from ocibuild.content.flow import Cancel, Event, Flow, Pools
 from ocibuild.record import field, record, replace
 from ocibuild.registry.answers import Answers
 from ocibuild.registry.clients import Clients
@@ -33,7 +33,7 @@ def _silent(event: Event) -> None:
 class Session:
     """Made once by a caller and passed to verbs; every verb makes its own where none is given.
 
-    Verbs inside `with session:` share connections, tokens and what they learn of registries.
+    Verbs inside `with session:` share connections, tokens, threads and what they learn of registries.
 
     `cancel` calls off whatever verb is under way. `plain_http` None means http for loopback hosts only. `credentials` are explicit ones, by registry host, and so are the client's `certificates`. With `mirrors`, images are read from
     the mirrors that this machine's files name; `failed` names those that did not work. Blobs are pushed in chunks of
@@ -54,12 +54,15 @@ class Session:
     whereabouts: Whereabouts = field(default_factory=Whereabouts)
     answers: Answers = field(default_factory=Answers)
     clients: Clients = field(default_factory=Clients)
+    pools: Pools = field(default_factory=Pools)
 
     def __enter__(self) -> Self:
         self.clients.open()
+        self.pools.open()
         return self
 
     def __exit__(self, *raised: object) -> None:
+        self.pools.close()
         self.clients.close()
 
     def begin(self) -> Session:
@@ -68,8 +71,8 @@ class Session:
 
     @contextmanager
     def flow(self) -> Iterator[Flow]:
-        """Threads for the length of one verb."""
-        with Flow.open(self.observe, cancel=self.cancel) as flow:
+        """Threads for the length of one verb: the session's, inside its `with`."""
+        with Flow.open(self.observe, cancel=self.cancel, pools=self.pools) as flow:
             yield flow
 
     def registry(self, reference: Reference, *, reading: bool = False) -> RegistryStore:

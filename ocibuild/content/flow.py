@@ -130,6 +130,46 @@ class _Pool:
             self._made.shutdown(wait=True, cancel_futures=True)
 
 
+class Pools:
+    """Threads that many flows share while it is open; otherwise every flow has its own. `cpu` and `io` are their numbers."""
+
+    def __init__(self, cpu: int | None = None, io: int = 16) -> None:
+        self.workers = cpu or _processors()
+        self._io = io
+        self._open: tuple[_Pool, _Pool, _Pool] | None = None
+
+    def open(self) -> None:
+        """From now on share them."""
+        self._open = self._made()
+
+    def close(self) -> None:
+        """Wait for what runs, and share none any more."""
+        shared, self._open = self._open, None
+        for pool in shared or ():
+            pool.close()
+
+    @contextmanager
+    def lent(self) -> Iterator[tuple[_Pool, _Pool, _Pool]]:
+        """Threads for one flow: those that are shared, or its own, which end with it."""
+        shared = self._open
+        if shared is not None:
+            yield shared
+            return
+        own = self._made()
+        try:
+            yield own
+        finally:
+            for pool in own:
+                pool.close()
+
+    def _made(self) -> tuple[_Pool, _Pool, _Pool]:
+        return (
+            _Pool(self.workers, "ocibuild-cpu"),
+            _Pool(self._io, "ocibuild-io"),
+            _Pool(self._io, "ocibuild-reading"),
+        )
+
+
 @record
 class Flow:
     """Where events go, what calls the work off, and three pools, of which that for compressing has `workers` threads."""
@@ -165,22 +205,20 @@ class Flow:
         cancel: Cancel | None = None,
         cpu: int | None = None,
         io: int = 16,
+        pools: Pools | None = None,
     ) -> Iterator[Flow]:
-        """A flow with pools of its own: `cpu` threads (the processors by default), `io` threads.
+        """A flow with the threads of `pools`, or its own: `cpu` threads (the processors by default), `io` threads.
 
         Leaving by an exception, Ctrl-C among them, calls the work off first, so that no thread is waited for long.
         """
-        workers = cpu or _processors()
+        pools = pools or Pools(cpu, io)
         cancel = cancel or Cancel()
-        pools = _Pool(workers, "ocibuild-cpu"), _Pool(io, "ocibuild-io"), _Pool(io, "ocibuild-reading")
-        try:
-            yield cls(observe, cancel, workers, *pools)
-        except BaseException:
-            cancel.set()
-            raise
-        finally:
-            for pool in pools:
-                pool.close()
+        with pools.lent() as threads:
+            try:
+                yield cls(observe, cancel, pools.workers, *threads)
+            except BaseException:
+                cancel.set()
+                raise
 
 
 def _processors() -> int:

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 class Clients:
     """One client a registry while it is open: its connections, its tokens and what it has learned of the registry.
 
+    What the machine's files say of a repository is read once while it is open.
+
     Before `open` and after `close` every client is for one user, who gives it back with `release`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept: list[tuple[str, Settings, Client]] = []
+        self._ways: dict[str, tuple[Settings, Client]] = {}
         self._is_open = False
 
     def open(self) -> None:
@@ -35,30 +38,39 @@ class Clients:
     def forget(self) -> None:
         """Close all that were kept: another login counts from now on."""
         with self._lock:
-            kept, self._kept = self._kept, []
+            kept, self._kept, self._ways = self._kept, [], {}
         for _, _, client in kept:
             client.close()
 
     def of(self, reference: Reference, settings: Settings, watch: Watch) -> Client:
         """The client for a reference's registry; see Seam.of for what is raised."""
-        from ocibuild.registry import policy
         from ocibuild.registry.client import Client
 
         if not self._is_open:
             return Client.of(reference, settings, watch)
-        found = policy.approach(reference, settings)
-        with self._lock:
-            for host, known, client in self._kept:
-                # Files may say other things of another repository, so it is not the host alone.
-                if host == reference.api_host and known == found.settings:
-                    from dataclasses import replace
+        from dataclasses import replace
 
-                    # A helper is called off with who needs it now, and not with who needed it first.
-                    client.auth.keychain = replace(client.auth.keychain, answers=settings.answers)
-                    return client
-            made = Client.of(reference, settings, watch)
-            self._kept.append((reference.api_host, found.settings, made))
-            return made
+        with self._lock:
+            # Files may say other things of another repository, so it is not the host alone.
+            asked, client = self._ways.get(reference.name, (None, None))
+            if client is None or asked != settings:
+                client = self._found(reference, settings, watch)
+                self._ways[reference.name] = (settings, client)
+            # A helper is called off with who needs it now, and not with who needed it first.
+            client.auth.keychain = replace(client.auth.keychain, answers=settings.answers)
+            return client
+
+    def _found(self, reference: Reference, settings: Settings, watch: Watch) -> Client:
+        from ocibuild.registry import policy
+        from ocibuild.registry.client import Client
+
+        found = policy.approach(reference, settings)
+        for host, known, client in self._kept:
+            if host == reference.api_host and known == found.settings:
+                return client
+        made = Client.of(reference, settings, watch)
+        self._kept.append((reference.api_host, found.settings, made))
+        return made
 
     def release(self, client: Client) -> None:
         """Close a client that nobody shares."""

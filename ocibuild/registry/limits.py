@@ -22,9 +22,13 @@ _CHUNKS: dict[str, int | None] = {"ghcr.io": 4 * MIB, "gcr.io": None, "pkg.dev":
 
 
 class Limits:
-    """Of one host. `forced` is a length of chunks in bytes that was asked for."""
+    """Of one host. `forced` is a length of chunks in bytes that was asked for.
+
+    `mounts_own` turns False for a registry that will not hear of a blob being mounted from the very repository.
+    """
 
     def __init__(self, host: str, forced: int | None = None) -> None:
+        self.mounts_own = True
         self._lock = threading.Lock()
         self._piece = forced or _known(host)
         self._whole = 0 if forced else None  # the largest body that may go in one

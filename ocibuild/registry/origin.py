@@ -90,6 +90,7 @@ def follow(url: str, location: str) -> str:
     return target
 
 
+@lru_cache(1024)
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])

@@ -9,6 +9,7 @@ import importlib.util
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from ocibuild.errors import UsageError
@@ -98,6 +99,7 @@ def _matches(entry: str, origin: Origin, address: ipaddress.IPv4Address | ipaddr
     return bool(entry) and (origin.host == entry or origin.host.endswith(f".{entry}"))
 
 
+@lru_cache(1024)  # of the few hosts there are, at every request
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.partition("%")[0])

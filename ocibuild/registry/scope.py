@@ -19,7 +19,9 @@ def needed(method: str, url: str) -> Scopes:
         return frozenset()
     scopes = {f"repository:{match[1]}:{_actions(method, parts.path)}"}
     if method == "POST":
-        scopes |= {f"repository:{source}:pull" for source in parse_qs(parts.query).get("from", [])}
+        scopes |= {
+            f"repository:{source}:pull" for source in parse_qs(parts.query).get("from", []) if source != match[1]
+        }
     return frozenset(scopes)
 
 

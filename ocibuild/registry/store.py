@@ -71,6 +71,7 @@ class RegistryStore:
         self._manifests: dict[Digest, bytes] = {}
         self._uploads: dict[Digest, Upload] = {}
         self._unlisted: list[Unlisted] = []
+        self._looked: dict[str, Descriptor | None] = {}
 
     @property
     def place(self) -> str:
@@ -165,20 +166,29 @@ class RegistryStore:
 
     def push(self, blob: Blob, flow: Flow) -> Pushed:
         """Send what the registry does not have. Raises ContentError when the bytes are not the descriptor's."""
-        from ocibuild.registry import download, upload
+        from ocibuild.registry import claim, download, upload
         from ocibuild.registry.transport import Watch
 
-        descriptor, watch = blob.descriptor, Watch.of(flow)
+        descriptor, watch, where = blob.descriptor, Watch.of(flow), (self._transport, self.repository)
         if mediatype.is_node(descriptor.media_type):
             return self._manifest(blob, descriptor.digest, flow)
         with self._flight(descriptor.digest):  # who comes second finds it there
             opened = self._uploads.pop(descriptor.digest, None)
-            if download.exists(self._transport, self.repository, descriptor, watch):
+            found = opened or claim.claimed(*where, descriptor, watch)
+            if found == "there" or (found is opened and download.exists(*where, descriptor, watch)):
                 self._note(descriptor)
                 return Pushed.EXISTED
-            upload.blob(self._transport, self.repository, blob, flow, opened)
+            upload.blob(*where, blob, flow, found)
         self._note(descriptor)
         return Pushed.WRITTEN
+
+    def stands(self, descriptor: Descriptor, name: str) -> bool:
+        """See Names. Raises RegistryError (`tag-refused`). What it finds is what `push_named` goes by next."""
+        from ocibuild.registry import download
+
+        _refuse_no_tag(name)
+        found = self._looked[name] = download.look(self._transport, self.repository, name, self._watch)
+        return found is not None and found.digest == descriptor.digest
 
     def push_named(self, blob: Blob, name: str, flow: Flow) -> Pushed:
         """See Names. Raises RegistryError (`tag-refused`, `tag-immutable`) besides what `push` raises."""
@@ -203,7 +213,10 @@ class RegistryStore:
         descriptor, watch, data = blob.descriptor, Watch.of(flow), _whole(blob)
         self._keep(descriptor, data)
         with self._flight(descriptor.digest):
-            found = download.look(self._transport, self.repository, name, watch)
+            if name in self._looked:
+                found = self._looked.pop(name)
+            else:
+                found = download.look(self._transport, self.repository, name, watch)
             if found is not None and found.digest == descriptor.digest:
                 self._refers(descriptor, data, existed=True)
                 return Pushed.EXISTED

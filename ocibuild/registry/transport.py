@@ -275,7 +275,7 @@ def _prepared(method: str, url: str, headers: Mapping[str, str], body: Any) -> P
     made.method, made.url, made.headers, made.body = method, url, CaseInsensitiveDict(headers), body or None
     for header in headers.items():
         check_header_validity(header)
-    length = len(body) if isinstance(body, bytes) else super_len(body)
+    length: int = len(body) if isinstance(body, bytes) else super_len(body)  # type: ignore[no-untyped-call]
     if length or (isinstance(body, bytes) and method not in ("GET", "HEAD")):
         made.headers["Content-Length"] = str(length)
     elif not isinstance(body, bytes):

@@ -31,6 +31,9 @@ from ocibuild.registry.tls import Contexts
 BLOCK = 256 * 1024
 """Bytes urllib3 reads from a body and sends in one go: large enough to be fast, small enough to time."""
 
+_TOGETHER = 64 * 1024
+"""Bytes of headers and body that are copied to go out as one."""
+
 
 class Wire:
     """The socket a call is on now, by a duplicate: TLS takes the original over, the duplicate stays ours."""
@@ -111,11 +114,29 @@ class _Reporting(HTTPConnection):
             _hold(wire, sock)
         return sock
 
+    _unsent: bytearray | None = None
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         wire = _wire.get()
         if wire and self.sock is not None:
             wire.hold(self.sock)  # a connection out of the pool
-        super().request(*args, **kwargs)
+        self._unsent = bytearray()
+        try:
+            super().request(*args, **kwargs)
+            if self._unsent:
+                super().send(bytes(self._unsent))
+        finally:
+            self._unsent = None
+
+    def send(self, data: Any) -> None:
+        # Headers and a small body go in one packet, at one call of the system; urllib3 would make two of each.
+        if self._unsent is not None and isinstance(data, bytes) and len(self._unsent) + len(data) <= _TOGETHER:
+            self._unsent += data
+            return
+        unsent, self._unsent = self._unsent, None
+        if unsent:
+            super().send(bytes(unsent))
+        super().send(data)
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
         wire = _wire.get()

@@ -91,6 +91,9 @@ class Mounts(Protocol):
 class Names(Protocol):
     """Power of a target: take a manifest under its name, where taking it first and naming it then would be two trips."""
 
+    def stands(self, descriptor: Descriptor, name: str) -> bool:
+        """True where the name stands for it already, so that all below it was taken before it was."""
+
     def push_named(self, blob: Blob, name: str, flow: Flow) -> Pushed:
         """`push` and `tag` in one. EXISTED where the name stood for it already."""
 

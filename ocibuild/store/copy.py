@@ -6,6 +6,7 @@ name for something incomplete. Bytes are moved as they are.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ def copy(
 ) -> Copied:
     """Copy the graph below `root` and give it `names` in the target (none: an untagged root).
 
+    Where the first of the names stands for `root` in a target that tells, nothing below it is looked at.
+
     With `referrers`, what is attached to any manifest of the graph comes along as untagged roots, and what is attached
     to that; raises ContentError (`too-many-referrers`) beyond MAX_REFERRERS of them.
 
@@ -70,12 +73,18 @@ def copy(
     leaves = [d for d in order if not mediatype.is_node(d.media_type)]
     for descriptor in order:
         flow.observe(Event("plan", descriptor))
-    _all(flow, copied, source, target, leaves)
     naming = names[0] if names and isinstance(target, Names) and mediatype.is_node(root.media_type) else None
-    for descriptor in order:
-        if mediatype.is_node(descriptor.media_type):
-            name = naming if descriptor.digest == root.digest else None
-            copied.add(descriptor, _node(source, target, descriptor, flow, name))
+    if naming and isinstance(target, Names) and target.stands(root, naming):
+        for descriptor in order[:-1]:  # the root is the last
+            copied.add(descriptor, Pushed.EXISTED)
+            flow.observe(Event("exists", descriptor))
+        missing = [root]
+    else:
+        _all(flow, copied, source, target, leaves)
+        missing = [descriptor for descriptor in order if mediatype.is_node(descriptor.media_type)]
+    for descriptor in missing:
+        name = naming if descriptor.digest == root.digest else None
+        copied.add(descriptor, _node(source, target, descriptor, flow, name))
     if referrers:
         _attached(source, order, target, copied, flow)
     for name in names[1:] if naming else names or (None,):
@@ -85,10 +94,10 @@ def copy(
 
 def _attached(source: Source, order: Iterable[Descriptor], target: Target, copied: Copied, flow: Flow) -> None:
     """Follow subjects backwards, until nothing new is found."""
-    pending = [descriptor for descriptor in order if mediatype.is_node(descriptor.media_type)]
+    pending = deque(descriptor for descriptor in order if mediatype.is_node(descriptor.media_type))
     seen, count = {descriptor.digest for descriptor in pending}, 0
     while pending and isinstance(source, Referrers):
-        for entry in source.referrers(pending.pop(0)):
+        for entry in source.referrers(pending.popleft()):
             if entry.digest in seen:
                 continue
             count += 1
@@ -121,8 +130,8 @@ def _all(flow: Flow, copied: Copied, source: Source, target: Target, leaves: Ite
     # The largest first: it decides when the whole is done. In a lane of its own, so that small ones are not behind it.
     waiting = sorted(leaves, key=lambda d: -d.size)
     lanes = [
-        _Lane([d for d in waiting if d.size >= _LARGE], _LARGE_LANE),
-        _Lane([d for d in waiting if d.size < _LARGE], _SMALL_LANE),
+        _Lane(deque(d for d in waiting if d.size >= _LARGE), _LARGE_LANE),
+        _Lane(deque(d for d in waiting if d.size < _LARGE), _SMALL_LANE),
     ]
     running: dict[Future[Pushed], tuple[Descriptor, _Lane]] = {}
     try:
@@ -130,7 +139,7 @@ def _all(flow: Flow, copied: Copied, source: Source, target: Target, leaves: Ite
             for lane in lanes:
                 while lane.waiting and lane.free:
                     lane.free -= 1
-                    descriptor = lane.waiting.pop(0)
+                    descriptor = lane.waiting.popleft()
                     running[flow.io.submit(_one, source, target, descriptor, flow)] = (descriptor, lane)
             # Short waits: a signal reaches the main thread between them.
             for future in wait(running, timeout=_POLL, return_when=FIRST_COMPLETED).done:
@@ -152,7 +161,7 @@ def _all(flow: Flow, copied: Copied, source: Source, target: Target, leaves: Ite
 class _Lane:
     """What waits to be moved, and how many more may move at a time."""
 
-    waiting: list[Descriptor]
+    waiting: deque[Descriptor]
     free: int
 
 
