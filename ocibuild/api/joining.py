@@ -39,7 +39,7 @@ def join(*references: str, tag: str, session: Session | None = None) -> Transfer
     memory = MemoryStore()
     with session.flow() as flow:
         memory.push(made, flow)
-        source = OverlayStore(memory, *dict.fromkeys(store for store, _ in found))
+        source = OverlayStore(memory, *{store.place: store for store, _ in found}.values())
         return send(source, made.descriptor, destination, session, flow)
 
 

@@ -19,6 +19,7 @@ from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError
+from ocibuild.image.merging import Merged
 from ocibuild.record import field, record, replace
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
@@ -28,8 +29,6 @@ from ocibuild.store.base import Source
 Kind = Literal["file", "dir", "symlink", "hardlink", "device", "fifo"]
 
 HEAD = 8
-_OPAQUE = ".wh..wh..opq"
-_WHITEOUT = ".wh."
 _MAX_MEMBERS = 250_000
 _MAX_HEADER = 1024 * 1024
 _MAX_HOPS = 40
@@ -101,10 +100,10 @@ class RootFs:
         1 GiB and 200 times its size or has more than 250000 entries, and what the store raises for blobs.
         """
         facts = tuple(read_layer(source, descriptor, number) for number, descriptor in enumerate(layers))
-        files: dict[str, Member] = {}
+        merged = Merged()
         for layer in facts:
-            _apply(files, layer)
-        return cls(source, facts, files)
+            merged.apply(layer)
+        return cls(source, facts, merged.files)
 
     def resolve(self, path: str) -> Member | None:
         """What stands at a path once links are followed, inside the image; None where nothing does."""
@@ -260,35 +259,6 @@ def _clean(name: str) -> str | None:
     """The path from the root without slashes around it; None for one that leaves the root."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return None if ".." in parts or "\0" in name else "/".join(parts)
-
-
-def _apply(files: dict[str, Member], layer: LayerFacts) -> None:
-    for member in layer.members:
-        folder, _, name = member.path.rpartition("/")
-        if name == _OPAQUE:
-            _remove(files, folder, member.layer, itself=False)
-        elif name.startswith(_WHITEOUT):
-            gone = name.removeprefix(_WHITEOUT)
-            _remove(files, f"{folder}/{gone}" if folder else gone, member.layer, itself=True)
-    for member in layer.members:
-        if posixpath.basename(member.path).startswith(_WHITEOUT) or not member.path:
-            continue
-        if member.kind != "dir":
-            _remove(files, member.path, member.layer, itself=True)
-        files[member.path] = member
-
-
-def _remove(files: dict[str, Member], path: str, layer: int, *, itself: bool) -> None:
-    """Take away what layers below `layer` have at `path`."""
-    old = files.get(path)
-    if itself and old is not None and old.layer < layer:
-        del files[path]
-    if itself and old is not None and old.kind != "dir":
-        return
-    prefix = f"{path}/" if path else ""
-    for below in [name for name, member in files.items() if name.startswith(prefix) and member.layer < layer]:
-        if below != path:
-            del files[below]
 
 
 # --- streams ------------------------------------------------------------------------------------------------------

@@ -81,8 +81,14 @@ class Index:
         return jsonform.dump(document)
 
 
-def parse(data: bytes, media_type: str, what: str = "manifest", limit: int = jsonform.MAX_DOCUMENT) -> Manifest | Index:
-    """Read the document that a descriptor of `media_type` points at, up to `limit` bytes of it.
+def parse(
+    data: bytes,
+    media_type: str,
+    what: str = "manifest",
+    limit: int = jsonform.MAX_DOCUMENT,
+    children: int = _MAX_CHILDREN,
+) -> Manifest | Index:
+    """Read the document that a descriptor of `media_type` points at, up to `limit` bytes and `children` of it.
 
     Raises ContentError: `json-invalid`, `document-invalid`, and `media-type-mismatch` where the body's own mediaType,
     or its shape, contradicts the descriptor's (distribution-spec asks clients to refuse that).
@@ -95,27 +101,27 @@ def parse(data: bytes, media_type: str, what: str = "manifest", limit: int = jso
     if own != media_type:
         raise ContentError(f"{what} calls itself {own} but is described as {media_type}", code="media-type-mismatch")
     if mediatype.is_index(media_type):
-        return _index(reader, media_type)
+        return _index(reader, media_type, children)
     if mediatype.is_manifest(media_type):
-        return _manifest(reader, media_type)
+        return _manifest(reader, media_type, children)
     raise ContentError(f"{what} is of type {media_type}, neither a manifest nor an index", code="media-type-mismatch")
 
 
-def _manifest(reader: Reader, media_type: str) -> Manifest:
+def _manifest(reader: Reader, media_type: str, children: int) -> Manifest:
     if "manifests" in reader.document:
         raise ContentError(f"{reader.at} is described as a manifest but lists manifests", code="media-type-mismatch")
     return Manifest(
         config=Descriptor.from_json(reader.object("config"), reader.path("config")),
-        layers=_descriptors(reader, "layers"),
+        layers=_descriptors(reader, "layers", children),
         media_type=media_type,
         **_common(reader),
     )
 
 
-def _index(reader: Reader, media_type: str) -> Index:
+def _index(reader: Reader, media_type: str, children: int) -> Index:
     if "layers" in reader.document or "config" in reader.document:
         raise ContentError(f"{reader.at} is described as an index but has layers", code="media-type-mismatch")
-    return Index(manifests=_descriptors(reader, "manifests"), media_type=media_type, **_common(reader))
+    return Index(manifests=_descriptors(reader, "manifests", children), media_type=media_type, **_common(reader))
 
 
 def _common(reader: Reader) -> dict[str, Any]:
@@ -127,10 +133,8 @@ def _common(reader: Reader) -> dict[str, Any]:
     }
 
 
-def _descriptors(reader: Reader, name: str) -> tuple[Descriptor, ...]:
+def _descriptors(reader: Reader, name: str, limit: int) -> tuple[Descriptor, ...]:
     entries = reader.array(name)
-    if len(entries) > _MAX_CHILDREN:
-        raise ContentError(
-            f"{reader.path(name)} has {len(entries)} entries; {_MAX_CHILDREN} are read", code="document-invalid"
-        )
+    if len(entries) > limit:
+        raise ContentError(f"{reader.path(name)} has {len(entries)} entries; {limit} are read", code="document-invalid")
     return tuple(Descriptor.from_json(entry, f"{reader.path(name)}[{n}]") for n, entry in enumerate(entries))

@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, Literal, Protocol, Self, cast
@@ -25,10 +26,11 @@ from ocibuild.errors import ContentError, NotFoundError, StoreError
 from ocibuild.spec import annotation, jsonform, layout, mediatype
 from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest, parse
 from ocibuild.store import names
 from ocibuild.store.base import Pushed, Sink, Source, fetch
-from ocibuild.store.graph import node, referring, walk
+from ocibuild.store.graph import attached, node, of_type, walk
 from ocibuild.store.layout import LayoutStore
 
 Kind = Literal["oci-archive", "docker-archive"]
@@ -197,7 +199,7 @@ class ArchiveReader:
             stream.seek(offset)
             data = stream.read(min(size, _INDEX_LIMIT))
         try:
-            document = parse(data, mediatype.INDEX, layout.INDEX_FILE, _INDEX_LIMIT)
+            document = parse(data, mediatype.INDEX, layout.INDEX_FILE, _INDEX_LIMIT, _INDEX_LIMIT)
         except ContentError as error:
             raise StoreError(f"{self._path}: {error.message}", code="archive-invalid") from error
         assert isinstance(document, Index)
@@ -214,7 +216,11 @@ class ArchiveReader:
 
     def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
         """See Referrers."""
-        return referring(self, self._index.manifests, subject, artifact_type)
+        return of_type(self._attached.get(subject.digest, ()), artifact_type)
+
+    @cached_property
+    def _attached(self) -> dict[Digest, list[Descriptor]]:
+        return attached(self, self._index.manifests)
 
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""

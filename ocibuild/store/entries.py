@@ -17,7 +17,7 @@ from ocibuild.spec.layout import INDEX_FILE
 from ocibuild.spec.manifest import Index, parse
 
 LIMIT = 64 * 1024 * 1024
-"""Bytes of the largest index.json that is read."""
+"""Bytes of the largest index.json that is read; how many entries it has is left to that."""
 
 _NO_ENTRIES = b'"manifests":[]'
 _REMEMBERED = 4 * 1024 * 1024
@@ -44,7 +44,7 @@ class Entries:
             if known == data:
                 return entries
         # image-layout.md lets index.json leave its media type out; parse takes the described one then.
-        document = parse(data, mediatype.INDEX, INDEX_FILE, LIMIT)
+        document = parse(data, mediatype.INDEX, INDEX_FILE, LIMIT, LIMIT)
         assert isinstance(document, Index)
         entries = cls(document)
         _remember(data, entries)

@@ -9,6 +9,7 @@ from ocibuild.errors import ContentError, NotFoundError
 from ocibuild.record import replace
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest, parse
 from ocibuild.store.base import Source, fetch
 
@@ -64,21 +65,21 @@ def nodes(source: Source, roots: Iterable[Descriptor]) -> Iterator[tuple[Descrip
         pending += document.children
 
 
-def referring(
-    source: Source, roots: Iterable[Descriptor], subject: Descriptor, artifact_type: str | None = None
-) -> tuple[Descriptor, ...]:
-    """What below the roots has `subject` as its subject; of one artifact type where that is given."""
-    found = (
-        referrer(descriptor, document) for descriptor, document in nodes(source, roots) if _is_on(document, subject)
-    )
-    return tuple(entry for entry in found if artifact_type in (None, entry.artifact_type))
+def attached(source: Source, roots: Iterable[Descriptor]) -> dict[Digest, list[Descriptor]]:
+    """What below the roots has a subject, by the subject's digest."""
+    found: dict[Digest, list[Descriptor]] = {}
+    for descriptor, document in nodes(source, roots):
+        if document.subject is not None:
+            found.setdefault(document.subject.digest, []).append(referrer(descriptor, document))
+    return found
+
+
+def of_type(entries: Iterable[Descriptor], artifact_type: str | None) -> tuple[Descriptor, ...]:
+    """Those of one artifact type; all of them where it is None."""
+    return tuple(entry for entry in entries if artifact_type in (None, entry.artifact_type))
 
 
 def referrer(descriptor: Descriptor, document: Manifest | Index) -> Descriptor:
     """A manifest's descriptor as lists of referrers have it. distribution-spec "Listing Referrers"."""
     kind = document.kind if isinstance(document, Manifest) else document.artifact_type
     return replace(descriptor.bare, annotations=dict(document.annotations), artifact_type=kind)
-
-
-def _is_on(document: Manifest | Index, subject: Descriptor) -> bool:
-    return document.subject is not None and document.subject.digest == subject.digest

@@ -29,7 +29,7 @@ from ocibuild.spec.manifest import Index
 from ocibuild.store import names
 from ocibuild.store.base import Pushed
 from ocibuild.store.entries import Entries
-from ocibuild.store.graph import nodes, referring
+from ocibuild.store.graph import attached, nodes, of_type
 
 _ATTEMPTS = 100
 
@@ -48,6 +48,7 @@ class LayoutStore:
         self._written: list[Path] = []
         self._made: list[Path] = []
         self._before: bytes | None = None
+        self._attached: tuple[Entries, int, dict[Digest, list[Descriptor]]] | None = None
 
     # Reading
 
@@ -95,7 +96,11 @@ class LayoutStore:
 
     def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
         """See Referrers."""
-        return referring(self, self.index().manifests, subject, artifact_type)
+        # Who draws a tree or copies what is attached asks for every manifest: all are read once while nothing changes.
+        entries, written = self._entries(), len(self._written)
+        if self._attached is None or self._attached[:2] != (entries, written):
+            self._attached = entries, written, attached(self, entries)
+        return of_type(self._attached[2].get(subject.digest, ()), artifact_type)
 
     def exists(self, descriptor: Descriptor) -> bool:
         """See Source."""

@@ -17,7 +17,7 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.store import names
 from ocibuild.store.base import Pushed
-from ocibuild.store.graph import referring
+from ocibuild.store.graph import attached, of_type
 
 
 class MemoryStore:
@@ -82,7 +82,7 @@ class MemoryStore:
 
     def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
         """See Referrers."""
-        return referring(self, [root for _, root in self.roots()], subject, artifact_type)
+        return of_type(attached(self, self._names.values()).get(subject.digest, ()), artifact_type)
 
     def untag(self, name: str) -> None:
         """See Untags."""
