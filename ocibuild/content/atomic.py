@@ -45,8 +45,8 @@ class Incoming:
     Raises StoreError (`disk-full`, `not-writable`).
     """
 
-    def __init__(self, folder: Path, *, mode: int = 0o644) -> None:
-        self.path = folder / f".{os.urandom(8).hex()}.part"
+    def __init__(self, folder: str | os.PathLike[str], *, mode: int = 0o644) -> None:
+        self.path = os.path.join(folder, f".{os.urandom(8).hex()}.part")
         self._mode = mode
         self._stream: IO[bytes] | None = None
 
@@ -68,7 +68,7 @@ class Incoming:
                 written += self._stream.write(view[written:])
         return written
 
-    def commit(self, final: Path, *, durable: bool = False) -> None:
+    def commit(self, final: str | os.PathLike[str], *, durable: bool = False) -> None:
         """Close and rename to `final`, replacing what is there. `durable` waits for the disk first."""
         assert self._stream is not None
         with translated(final):
@@ -88,9 +88,9 @@ class Incoming:
                 os.unlink(self.path)
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
+def write(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> None:
     """Put `data` at `path`, whole or not at all."""
-    with Incoming(path.parent, mode=mode) as incoming:
+    with Incoming(os.path.dirname(path) or ".", mode=mode) as incoming:
         incoming.write(data)
         incoming.commit(path)
 
@@ -107,7 +107,7 @@ class FolderLock:
     Windows, it is no lock: one writer at a time is then the person's affair.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self._folder = folder
         self._descriptor: int | None = None
 

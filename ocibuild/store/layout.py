@@ -11,10 +11,8 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import takewhile
-from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, Self, cast
 
 from ocibuild.content import atomic
 from ocibuild.content.ahead import ahead
@@ -31,6 +29,9 @@ from ocibuild.store.base import Pushed
 from ocibuild.store.entries import Entries
 from ocibuild.store.graph import attached, nodes, of_type
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _ATTEMPTS = 100
 
 
@@ -38,17 +39,25 @@ class LayoutStore:
     """A layout on disk. Reading needs no `with`; writing does: leaving it commits the tags."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self._path = os.fspath(path) or "."
+        self.blobs = os.path.join(self._path, layout.BLOBS)
         self.place = f"oci:{path}"
-        self._index_path = os.path.join(self.path, layout.INDEX_FILE)
-        self._lock = atomic.FolderLock(self.path / layout.BLOBS)
+        self._index_path = os.path.join(self._path, layout.INDEX_FILE)
+        self._lock = atomic.FolderLock(self.blobs)
         self._tags: list[tuple[str | None, Descriptor]] = []
         self._untagged: list[str] = []
         self._deleted: dict[Digest, set[Digest]] = {}
-        self._written: list[Path] = []
-        self._made: list[Path] = []
+        self._written: list[str] = []
+        self._made: list[str] = []
         self._before: bytes | None = None
         self._attached: tuple[Entries, int, dict[Digest, list[Descriptor]]] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        from pathlib import Path  # takes longer to load than a small layout to write
+
+        return Path(self._path)
 
     # Reading
 
@@ -60,7 +69,7 @@ class LayoutStore:
         data = self._index_bytes()
         if data is None:
             raise StoreError(
-                f"{self.path} is not an OCI layout: it has no {layout.INDEX_FILE}",
+                f"{self._path} is not an OCI layout: it has no {layout.INDEX_FILE}",
                 code="layout-missing",
                 hint="give the folder that ocibuild pack wrote, for example hello.oci",
             )
@@ -70,7 +79,7 @@ class LayoutStore:
         try:
             return Entries.read(data)
         except ContentError as error:
-            raise StoreError(f"{self.path}: {error.message}", code="layout-invalid") from error
+            raise StoreError(f"{self._path}: {error.message}", code="layout-invalid") from error
 
     def _index_bytes(self) -> bytes | None:
         try:
@@ -79,7 +88,7 @@ class LayoutStore:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise StoreError(f"{self.path} cannot be read: {error.strerror}", code="store-unreadable") from error
+            raise StoreError(f"{self._path} cannot be read: {error.strerror}", code="store-unreadable") from error
 
     def roots(self) -> Iterator[tuple[str | None, Descriptor]]:
         """Names (`org.opencontainers.image.ref.name`) and descriptors as index.json has them."""
@@ -132,21 +141,21 @@ class LayoutStore:
                 yield cast(BinaryIO, VerifyReader(cast(BinaryIO, stream), descriptor, self.place))
 
     def _file(self, digest: Digest) -> str:
-        return os.path.join(self.path, layout.blob_path(digest))
+        return os.path.join(self._path, layout.blob_path(digest))
 
     # Writing
 
     def __enter__(self) -> Self:
         self._tags, self._written, self._made = [], [], []
         self._untagged, self._deleted = [], {}
-        if _is_no_folder(self.path):
+        if _is_no_folder(self._path):
             raise StoreError(
-                f"{self.path} is a file, not a folder", code="not-a-layout", hint="choose another place with -o"
+                f"{self._path} is a file, not a folder", code="not-a-layout", hint="choose another place with -o"
             )
         self._before = self._index_bytes()
-        if self._before is None and _foreign(self.path):
+        if self._before is None and _foreign(self._path):
             raise StoreError(
-                f"{self.path} is a folder with other things in it",
+                f"{self._path} is a folder with other things in it",
                 code="not-a-layout",
                 hint="choose a new folder, or an OCI layout, with -o",
             )
@@ -160,29 +169,28 @@ class LayoutStore:
 
     def _enter(self) -> None:
         # Another writer that rolls back takes the folders it made away, perhaps from under our feet: begin again then.
-        blobs = self.path / layout.BLOBS
         for attempt in range(_ATTEMPTS):
             try:
-                for folder in (*reversed(_missing(self.path)), blobs):
+                for folder in (*reversed([*_missing(self._path)]), self.blobs):
                     self._make(folder)
                 if self._lock.acquire("exclusive", wait=False) and self._lock.is_current():
                     self._sweep()
                 self._lock.acquire("shared")
                 if self._lock.is_current():
                     # Only now: a lock is needed for what is made to stay.
-                    self._make(blobs / "sha256")
+                    self._make(os.path.join(self.blobs, "sha256"))
                     self._before = self._index_bytes()
                     return
             except StoreError as error:
                 if not isinstance(error.__cause__, FileNotFoundError) or attempt == _ATTEMPTS - 1:
                     raise
             self._lock.release()
-        raise StoreError(f"{self.path} is removed again and again by another program", code="not-writable")
+        raise StoreError(f"{self._path} is removed again and again by another program", code="not-writable")
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
         with atomic.translated(folder):
             try:
-                folder.mkdir()
+                os.mkdir(folder)
             except FileExistsError:
                 return
         self._made.append(folder)
@@ -190,11 +198,11 @@ class LayoutStore:
     def _sweep(self) -> None:
         # Alone in the layout: whatever is half-written belongs to a writer that died. It stands beside the folders of
         # blobs and not in them, so that this costs the same however many blobs there are.
-        for folder in (self.path, self.path / layout.BLOBS):
+        for folder in (self._path, self.blobs):
             with suppress(OSError):
                 for name in os.listdir(folder):
                     if atomic.is_leftover(name):
-                        os.unlink(folder / name)
+                        os.unlink(os.path.join(folder, name))
 
     def push(self, blob: Blob, flow: Flow) -> Pushed:
         """See Target."""
@@ -220,9 +228,9 @@ class LayoutStore:
         """Give a finished file its name, unless the content is there."""
         if self._has(digest, size):
             return Pushed.EXISTED
-        final = Path(self._file(digest))
+        final = self._file(digest)
         if digest.algorithm != "sha256":
-            self._make(final.parent)
+            self._make(os.path.dirname(final))
         incoming.commit(final)
         self._written.append(final)
         return Pushed.WRITTEN
@@ -273,11 +281,11 @@ class LayoutStore:
             self._lock.release()
 
     def _commit(self) -> None:
-        guard = atomic.FolderLock(self.path)
+        guard = atomic.FolderLock(self._path)
         guard.acquire("exclusive")
         try:
-            header = self.path / layout.HEADER_FILE
-            if not header.exists():
+            header = os.path.join(self._path, layout.HEADER_FILE)
+            if not os.path.exists(header):
                 atomic.write(header, layout.HEADER_BYTES)
                 self._written.append(header)
             data = self._index_bytes()
@@ -290,7 +298,7 @@ class LayoutStore:
                 entries.remove(digest)
             merged = entries.to_bytes()
             if merged != data:
-                atomic.write(self.path / layout.INDEX_FILE, merged)
+                atomic.write(self._index_path, merged)
         finally:
             guard.release()
         if self._deleted:
@@ -302,7 +310,8 @@ class LayoutStore:
             if not self._lock.acquire("exclusive", wait=False):
                 return
             for digest in set().union(*self._deleted.values()) - self._needed(self.index().manifests):
-                Path(self._file(digest)).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(self._file(digest))
 
     def _roll_back(self) -> None:
         # What this writer brought goes again, if nobody can have come to rely on it: no other writer is in the
@@ -311,15 +320,16 @@ class LayoutStore:
             if not self._lock.acquire("exclusive", wait=False) or self._index_bytes() != self._before:
                 return
             for path in self._written:
-                path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
             for folder in reversed(self._made):
-                folder.rmdir()
+                os.rmdir(folder)
 
 
 class _LayoutSink:
     def __init__(self, store: LayoutStore) -> None:
         self._store = store
-        self._incoming = atomic.Incoming(store.path / layout.BLOBS)
+        self._incoming = atomic.Incoming(store.blobs)
 
     def write(self, data: bytes | bytearray | memoryview, /) -> None:
         self._incoming.write(data)
@@ -337,20 +347,22 @@ class _LayoutSink:
         self._incoming.__exit__(kind, error, trace)
 
 
-def _missing(path: Path) -> list[Path]:
+def _missing(path: str) -> Iterator[str]:
     """`path` and the folders it stands in, as far as they are not there; the lowest first."""
-    return list(takewhile(lambda folder: not folder.exists(), (path, *path.parents)))
+    while path and not os.path.exists(path):
+        yield path
+        path = os.path.dirname(path.rstrip(os.sep))
 
 
-def _is_no_folder(path: Path) -> bool:
+def _is_no_folder(path: str) -> bool:
     """True for what is there and is something else; one look, for another writer may take the folder away meanwhile."""
     try:
-        return not stat.S_ISDIR(path.stat().st_mode)
+        return not stat.S_ISDIR(os.stat(path).st_mode)
     except OSError:
         return False  # making it will say what is wrong
 
 
-def _foreign(path: Path) -> bool:
+def _foreign(path: str) -> bool:
     """True for a folder with anything in it that a layout under construction would not have."""
     ours = (layout.BLOBS, layout.HEADER_FILE, layout.INDEX_FILE)
     try:
