@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Literal, Self
 from ocibuild.errors import StoreError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
