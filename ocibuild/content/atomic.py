@@ -69,7 +69,7 @@ class Incoming:
         return written
 
     def commit(self, final: Path, *, durable: bool = False) -> None:
-        """Close and rename to `final`, replacing what is there. `durable` waits for the disk first."""
+        """Close and rename to `final`, replacing what is there. `durable` waits for the disk, before it and after."""
         assert self._stream is not None
         with translated(final):
             if durable:
@@ -77,6 +77,8 @@ class Incoming:
             self._stream.close()
             os.replace(self.path, final)
         self._stream = None
+        if durable:
+            sync_folder(final.parent)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,11 +90,43 @@ class Incoming:
                 os.unlink(self.path)
 
 
-def write(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put `data` at `path`, whole or not at all."""
+def write(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Put `data` at `path`, whole or not at all. `durable` returns when the disk has it."""
     with Incoming(path.parent, mode=mode) as incoming:
         incoming.write(data)
-        incoming.commit(path)
+        incoming.commit(path, durable=durable)
+
+
+def settle(path: Path, final: Path) -> None:
+    """Give a file that is written and synced its final name on the same disk, and return when the disk has that name.
+
+    Raises StoreError (`disk-full`, `not-writable`).
+    """
+    with translated(final):
+        os.replace(path, final)
+    sync_folder(final.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when the disk has the names in `folder` as they are now. Windows has no such call; there it is nothing."""
+    if os.name == "nt":
+        return
+    with translated(folder):
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_folders(folder: Path) -> None:
+    """Make `folder` and what it stands in, as far as it is not there, each name on the disk before this returns."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    with translated(folder):
+        folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def is_leftover(name: str) -> bool:
