@@ -91,8 +91,8 @@ class App:
             answer = _refused(Refusal("UNSUPPORTED", "there is nothing here", status=error.code or 404))
         except StoreError as error:
             answer = _refused(_of_store(error))
-        except Broken:
-            raise
+        except Broken as error:
+            answer = _refused(Refusal("BLOB_UPLOAD_INVALID", str(error), status=error.status))
         except Exception:
             _log.exception("a request could not be answered")
             answer = _refused(Refusal("UNKNOWN", "something unexpected happened here", status=500))

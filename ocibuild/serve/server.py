@@ -126,8 +126,11 @@ class _Gateway(wsgi.Gateway_10):
                 self.req.ensure_headers_sent()
                 self._send_file(answer)
             else:
-                for piece in filter(None, answer):
-                    self.write(piece)
+                writer: Writer = self.req.conn.wfile
+                with writer.together():
+                    for piece in filter(None, answer):
+                        self.write(piece)
+                    self.req.ensure_headers_sent()
         finally:
             if hasattr(answer, "close"):
                 answer.close()
@@ -175,8 +178,9 @@ class _Connection(cheroot.HTTPConnection):
         if self.rfile.has_data():
             return True
         try:
+            self.socket.setblocking(False)  # or Python would wait for the socket's timeout; a request sets it again
             # The plain socket's own: an SSLSocket refuses to look.
-            data = socket.socket.recv(self.socket, self.server.limits.header, socket.MSG_PEEK | _DONT_WAIT)
+            data = socket.socket.recv(self.socket, self.server.limits.header, socket.MSG_PEEK)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -196,9 +200,6 @@ class _Connection(cheroot.HTTPConnection):
                 super().close()
         finally:
             self.server.closed(self)
-
-
-_DONT_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 class _Tls:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, BinaryIO, Protocol
 
@@ -21,7 +21,11 @@ _TRAILERS = 8 * 1024
 
 
 class Broken(ConnectionError):
-    """The client went away, fell silent, or does not speak HTTP: there is nobody to answer."""
+    """The client went away, fell silent, or does not speak HTTP. `status` is for those that still listen."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Reader:
@@ -88,12 +92,30 @@ class Writer:
         self._socket = sock
         self.bytes_written = 0
         self.closed = False
+        self._held: bytearray | None = None
 
     def write(self, data: bytes) -> int:
-        """Send all of it."""
-        self._socket.sendall(data)
+        """Send all of it, or hold it back for what follows."""
         self.bytes_written += len(data)
+        if self._held is not None and len(self._held) + len(data) <= _PIECE:
+            self._held += data
+            return len(data)
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._socket.sendall(held)
+        self._socket.sendall(data)
         return len(data)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Headers and a small body leave as one: a client gets them in one read."""
+        self._held = bytearray()
+        try:
+            yield
+        finally:
+            held, self._held = self._held, None
+            if held:
+                self._socket.sendall(held)
 
     def flush(self) -> None:
         """Nothing waits here."""
@@ -156,7 +178,7 @@ class _Paced:
             self._greet()
             count = self._reader.readinto(view)
         except OSError as error:
-            raise Broken(f"the client broke off: {error}") from error
+            raise _broken(error) from error
         if not count:
             raise Broken("the client ended the connection within a body")
         self._taken += count
@@ -166,14 +188,14 @@ class _Paced:
     def _keep_pace(self) -> None:
         elapsed = monotonic() - self._began
         if elapsed > self._limits.idle and self._taken < self._limits.slowest * elapsed:
-            raise Broken("the client sends too slowly")
+            raise Broken("the body comes too slowly", 408)
 
     def _line(self, most: int) -> bytes:
         try:
             self._greet()
             line = self._reader.readline(most)
         except OSError as error:
-            raise Broken(f"the client broke off: {error}") from error
+            raise _broken(error) from error
         if not line.endswith(b"\n"):
             raise Broken("a line within a chunked body does not end")
         # Lines count for nothing: chunks of one byte with long extensions are a trickle.
@@ -191,6 +213,12 @@ class _Paced:
             parts.append(bytes(buffer[:count]))
             left = None if left is None else left - count
         return b"".join(parts)
+
+
+def _broken(error: OSError) -> Broken:
+    if isinstance(error, TimeoutError):
+        return Broken("nothing came for too long", 408)
+    return Broken(f"the connection broke: {error.strerror or error}")
 
 
 class SizedBody(_Paced):
