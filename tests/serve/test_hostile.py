@@ -132,7 +132,8 @@ def test_more_than_may_connect_are_told_so(tmp_path: Path) -> None:
             client.sendall(GET)
             assert client.recv(15) == b"HTTP/1.1 200 OK"
         assert status(served.raw(GET)) == 503
-        clients[0].close()
+        for client in clients:
+            client.close()
         time.sleep(0.5)
         quick(served)
 
