@@ -10,6 +10,7 @@ accepted. Files go out by sendfile.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import re
 import socket
@@ -264,7 +265,7 @@ class Server(wsgi.Server):
         except OSError as error:
             host, port = self.bind_addr
             raise NetworkError(
-                f"{host}:{port} cannot be listened on: {error.strerror or error}",
+                f"{host}:{port} cannot be listened on: {_reason(error)}",
                 code="address-in-use",
                 hint="choose another --port; 0 takes any that is free",
             ) from error
@@ -358,14 +359,21 @@ class Server(wsgi.Server):
 
     @staticmethod
     def bind_socket(socket_: socket.socket, bind_addr: object) -> socket.socket:
-        """Bind, or close the socket too: cheroot forgets it."""
+        """Bind, also to a port that a server before this one left a moment ago; or close the socket, as cheroot does not."""
         try:
+            if os.name == "posix":  # elsewhere the option lets two servers have one port
+                socket_.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             socket_.bind(bind_addr)  # type: ignore[arg-type]
-        except OSError:
+        except OSError as error:
             socket_.close()
-            raise
+            raise OSError(error.errno, error.strerror) from error
         return socket_
 
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:
         """cheroot's complaints, for who asked with --debug."""
         _log.debug("%s", msg, exc_info=traceback)
+
+
+def _reason(error: OSError) -> str:
+    """The system's own words: cheroot wraps them in its own, with an address for each try."""
+    return re.sub(r".*\[Errno -?\d+\] ([^)]*)\).*", r"\1", str(error), flags=re.DOTALL)

@@ -210,6 +210,7 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OcibuildError) as caught:
         serve(Serving(tmp_path, port=other.getsockname()[1])).__enter__()
     assert caught.value.code == "address-in-use"
+    assert caught.value.message.endswith("cannot be listened on: Address already in use")
 
 
 @pytest.mark.parametrize("missing", ["cheroot", "bcrypt"])
