@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,7 +59,7 @@ class Registry:
         self.upstream = upstream
         self._clock = clock
         self._sparse = sparse
-        self._large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        self._large: list[bytearray | None] = [None] * _LARGE_AT_ONCE  # made when they are first needed
 
     # Pull
 
@@ -101,13 +100,20 @@ class Registry:
 
     @contextmanager
     def buffer(self) -> Iterator[memoryview]:
-        """Memory to move bytes through: a large piece for the first few who ask, a small one for everybody else."""
-        is_large = self._large.acquire(blocking=False)
+        """Memory to move bytes through: a large piece for the first few who ask, a small one for everybody else.
+
+        The large ones are kept for the next who ask.
+        """
         try:
-            yield memoryview(bytearray(_LARGE if is_large else _SMALL))
+            large = self._large.pop()
+        except IndexError:
+            yield memoryview(bytearray(_SMALL))
+            return
+        large = large or bytearray(_LARGE)
+        try:
+            yield memoryview(large)
         finally:
-            if is_large:
-                self._large.release()
+            self._large.append(large)
 
     def begin(self, name: str) -> Upload:
         """A new upload. Raises Refusal (TOOMANYREQUESTS, NAME_UNKNOWN)."""
