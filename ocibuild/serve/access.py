@@ -41,7 +41,7 @@ class Access:
         self._tokens = [hashlib.sha256(token.encode()).digest() for token in tokens]
         self._asks = bool(users or tokens)
         self._anonymous_pull = anonymous_pull
-        self._read_only = read_only
+        self.read_only = read_only
         self._key = os.urandom(32)
         self._known: OrderedDict[bytes, None] = OrderedDict()
 
@@ -54,7 +54,7 @@ class Access:
                 "these credentials are not known here" if authorization else "log in first",
                 headers={"WWW-Authenticate": 'Basic realm="ocibuild", charset="UTF-8"'},
             )
-        if self._read_only and action != "pull":
+        if self.read_only and action != "pull":
             raise Refusal("UNSUPPORTED", "this registry is read-only")
 
     def _is_known(self, authorization: str | None) -> bool:

@@ -182,7 +182,10 @@ class App:
     # Blobs
 
     def _blob_get(self, request: Request, name: str, digest: str) -> Answer:
-        return self._file(request, self.registry.blob(name, naming.digest(digest)), "BLOB_UNKNOWN")
+        held = self.registry.blob(name, naming.digest(digest))
+        if request.method == "HEAD" and not self.access.read_only:
+            self.registry.renew(name, held.digest)
+        return self._file(request, held, "BLOB_UNKNOWN")
 
     def _file(self, request: Request, held: Held, unknown: str) -> Answer:
         headers = {

@@ -63,6 +63,11 @@ def _collect(repository: Repository, folder: Path, before: float) -> Collected:
                         os.unlink(entry.path)
                         blobs, size = blobs + 1, size + status.st_size
             atomic.sync_folder(folder / algorithm)
+    # What a writer left that died while it wrote index.json.
+    with suppress(OSError):
+        for entry in os.scandir(repository.path):
+            if atomic.is_leftover(entry.name) and entry.stat().st_mtime < before:
+                os.unlink(entry.path)
     return Collected(blobs, size)
 
 

@@ -130,13 +130,25 @@ class Registry:
         with self.buffer() as buffer:
             path = upload.finish(digest, buffer)
         try:
-            self.storage.repository(name).adopt(path, digest)
+            self._keep(name, path, digest)
         except BaseException:
             upload.reopen()
             raise
         self.uploads.end(upload)
         self.storage.remember(digest, name)
         self.events.publish(Event("blob", name, digest=digest, size=upload.offset))
+
+    def _keep(self, name: str, path: Path, digest: Digest) -> None:
+        target, other = self.storage.repository(name), self.storage.known(digest)
+        held = other.blob(digest) if other is not None and other is not target else None
+        is_new = held is not None and held.size == path.stat().st_size and target.blob(digest) is None
+        # Where another repository has these bytes, one file is enough for both.
+        if held is None or not is_new or not target.link(held.path, digest):
+            target.adopt(path, digest)
+
+    def renew(self, name: str, digest: Digest) -> None:
+        """Note that a client asked for a blob in order not to push it, so that it is not collected meanwhile."""
+        self.storage.repository(name).renew(digest, self._clock() - self.limits.grace / 2)
 
     def mount(self, name: str, digest: Digest, source: str | None) -> bool:
         """Have a blob of another repository in this one; of `source`, or of any. False where it is not there."""

@@ -202,7 +202,7 @@ class Repository:
         with self.writing():
             final = self.blob_path(digest)
             atomic.make_folders(final.parent)
-            if final.exists():
+            if _same_size(path, final):
                 # It stands for the same bytes; its age begins anew, for somebody relies on it again.
                 with suppress(OSError):
                     os.utime(final)
@@ -210,6 +210,13 @@ class Repository:
                     path.unlink()
                 return
             atomic.settle(path, final)
+
+    def renew(self, digest: Digest, before: float) -> None:
+        """Let the age of a blob begin anew where it is older than `before`: a client was told that it need not push it."""
+        path = self.blob_path(digest)
+        with suppress(OSError):
+            if path.stat().st_mtime < before:
+                os.utime(path)
 
     def link(self, source: Path, digest: Digest) -> bool:
         """Take a blob of another repository; False where it is no longer there. Raises StoreError."""
@@ -355,3 +362,10 @@ class Repository:
             return
         atomic.write(self.path / layout.INDEX_FILE, before.with_entries(entries), durable=True)
         self._view = View(self._identity(), entries, before.rest)
+
+
+def _same_size(one: Path, other: Path) -> bool:
+    try:
+        return one.stat().st_size == other.stat().st_size
+    except FileNotFoundError:
+        return False

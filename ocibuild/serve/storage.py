@@ -92,11 +92,18 @@ class Storage:
             if len(self._whereabouts) > _REMEMBERED:
                 self._whereabouts.popitem(last=False)
 
+    def known(self, digest: Digest) -> Repository | None:
+        """A repository that had the blob when it was last seen."""
+        with self._lock:
+            name = self._whereabouts.get(digest)
+        return self.repository(name) if name is not None else None
+
     def whereabouts(self, digest: Digest) -> Repository | None:
         """A repository that has the blob, among all of them."""
-        with self._lock:
-            known = self._whereabouts.get(digest)
-        for name in (known, *self.names()) if known is not None else self.names():
+        known = self.known(digest)
+        if known is not None and known.blob(digest) is not None:
+            return known
+        for name in self.names():
             repository = self.repository(name)
             if repository.blob(digest) is not None:
                 self.remember(digest, name)

@@ -176,6 +176,32 @@ def test_podman_pushes_and_pulls(ours: Served, part: Part, ocibuild: Ocibuild, t
     assert ocibuild("tags", f"{ours.host}/native").split() == ["1", "2"]
 
 
+def test_docker_and_containerd_push_and_pull(
+    docker_engine: engines.Docker, containerd_engine: engines.Containerd, ours: Served, ocibuild: Ocibuild
+) -> None:
+    place = f"{ours.host}/native"
+    ocibuild("pack", FILES[1], "-t", f"{place}:1", "--push")
+    for words in (
+        ("pull", f"{place}:1"),
+        ("tag", f"{place}:1", f"{place}:2"),
+        ("push", f"{place}:2"),
+        ("rmi", f"{place}:1", f"{place}:2"),
+        ("pull", f"{place}:2"),
+        ("rmi", f"{place}:2"),
+    ):
+        said = docker_engine.docker(*words)
+        assert said.status == 0, said.err
+    for words in (
+        ("images", "pull", "--plain-http", f"{place}:2"),
+        ("images", "tag", f"{place}:2", f"{place}:3"),
+        ("images", "push", "--plain-http", f"{place}:3"),
+        ("images", "rm", f"{place}:2", f"{place}:3"),
+    ):
+        said = containerd_engine.ctr(*words)
+        assert said.status == 0, said.err
+    assert ocibuild("tags", place).split() == ["1", "2", "3"]
+
+
 def test_a_layout_of_skopeo_is_served_as_it_is(
     image: tuple[Path, str], part: Part, run: Run, ocibuild: Ocibuild, tmp_path: Path
 ) -> None:

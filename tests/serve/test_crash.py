@@ -290,6 +290,31 @@ def test_a_collection_takes_what_nobody_names(tmp_path: Path) -> None:
         assert served.registry.collect().blobs == 0
 
 
+def test_a_collection_takes_what_a_killed_server_left(tmp_path: Path) -> None:
+    with answering(tmp_path, limits=NO_GRACE) as served:
+        assert served.registry is not None
+        served.image("a", "v1")
+        for folder in (tmp_path / "a", tmp_path / "a" / "blobs" / "sha256"):
+            (folder / ".0123.part").write_bytes(b"half of it")
+        served.registry.collect()
+        assert [path for path in tmp_path.rglob("*") if path.name.endswith(".part")] == []
+        assert served.ask("GET", "/v2/a/manifests/v1").status == 200
+
+
+def test_a_blob_that_a_client_asked_for_is_not_collected(tmp_path: Path) -> None:
+    with answering(tmp_path) as served:
+        assert served.registry is not None
+        served.image("a", "v1")
+        asked, other = served.blob("a", b"asked for"), served.blob("a", b"not asked for")
+        for digest in (asked, other):
+            file = tmp_path / "a" / "blobs" / "sha256" / digest.partition(":")[2]
+            os.utime(file, (0, 0))
+        assert served.ask("HEAD", f"/v2/a/blobs/{asked}").status == 200
+        hour_ago = time.time() - 3600
+        assert (tmp_path / "a/blobs/sha256" / asked.partition(":")[2]).stat().st_mtime > hour_ago
+        assert (tmp_path / "a/blobs/sha256" / other.partition(":")[2]).stat().st_mtime == 0
+
+
 def test_what_came_lately_is_not_collected(tmp_path: Path) -> None:
     with answering(tmp_path) as served:
         assert served.registry is not None

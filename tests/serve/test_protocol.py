@@ -221,6 +221,23 @@ def test_a_mount_needs_no_bytes(served: Asker) -> None:
     assert served.ask("GET", f"/v2/two/blobs/{digest}").body == DATA
 
 
+def test_what_two_repositories_are_pushed_is_one_file(served: Asker) -> None:
+    digest = served.blob("one", DATA)
+    assert served.blob("two", DATA) == digest
+    assert served.registry is not None
+    files = [served.registry.blob(name, Digest(digest)).path for name in ("one", "two")]
+    assert files[0].samefile(files[1])
+    assert list(served.registry.storage.uploads.iterdir()) == []
+
+
+def test_a_file_that_was_cut_short_is_mended_by_a_push(served: Asker) -> None:
+    digest = served.blob("one", DATA)
+    assert served.registry is not None
+    served.registry.blob("one", Digest(digest)).path.write_bytes(DATA[:5])
+    served.blob("one", DATA)
+    assert served.ask("GET", f"/v2/one/blobs/{digest}").body == DATA
+
+
 def test_a_mount_that_does_not_say_where_from(served: Asker) -> None:
     digest = served.blob("one", DATA)
     assert served.ask("POST", f"/v2/two/blobs/uploads/?mount={digest}", b"").status == 201

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import ctypes
+import ctypes.util
 import json
 import os
 import signal
@@ -14,14 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, cast
 
 import pytest
 
 from ocibuild.api import serve as api
 from ocibuild.api.serve import Serving, serve
 from ocibuild.errors import OcibuildError
-from ocibuild.serve.access import Access
+from ocibuild.serve.access import Access, read_htpasswd
 from tests.serve.asking import MANIFEST, Asker, answering, digest_of
 
 ROOT = Path(__file__).parents[2]
@@ -240,3 +243,39 @@ def test_a_registry_within_a_program(tmp_path: Path) -> None:
         assert told.body == b"hello"
     with pytest.raises(ConnectionRefusedError):
         asker.ask("GET", "/v2/")
+
+
+# Names and passwords
+
+
+class Libcrypt:
+    """bcrypt as the C library has it (libxcrypt), under the names of the package: a yardstick, and there without it."""
+
+    def __init__(self) -> None:
+        found = ctypes.util.find_library("crypt")
+        self._crypt = ctypes.CDLL(found).crypt if found else None
+        if self._crypt is not None:
+            self._crypt.restype = ctypes.c_char_p
+        self.asked = 0
+
+    def checkpw(self, password: bytes, entry: bytes) -> bool:
+        self.asked += 1
+        assert self._crypt is not None
+        return bool(self._crypt(password, entry) == entry)
+
+
+def test_names_and_passwords(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checker = Libcrypt()
+    monkeypatch.setitem(sys.modules, "bcrypt", cast(ModuleType, checker))
+    assert checker._crypt is not None
+    entry = checker._crypt(b"right", b"$2y$04$abcdefghijklmnopqrstuu").decode()
+    (tmp_path / "users").write_text(f"# those who may come\nada:{entry}\n")
+    with answering(tmp_path / "registry", access=Access(users=read_htpasswd(tmp_path / "users"))) as served:
+        assert served.ask("GET", "/v2/").status == 401
+        for _ in range(3):
+            assert served.ask("GET", "/v2/", Authorization=basic("ada", "right")).status == 200
+        assert checker.asked == 1  # bcrypt is slow on purpose: who was right once is not computed again
+        for name, password in (("ada", "wrong"), ("ada", ""), ("bob", "right"), ("", "")):
+            assert served.ask("GET", "/v2/", Authorization=basic(name, password)).status == 401
+        assert checker.asked == 5  # names that are not there take as long as wrong passwords
+        assert served.ask("GET", "/v2/", Authorization="Bearer right").status == 401
