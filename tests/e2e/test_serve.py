@@ -176,9 +176,8 @@ def test_podman_pushes_and_pulls(ours: Served, part: Part, ocibuild: Ocibuild, t
     assert ocibuild("tags", f"{ours.host}/native").split() == ["1", "2"]
 
 
-def test_docker_and_containerd_push_and_pull(
-    docker_engine: engines.Docker, containerd_engine: engines.Containerd, ours: Served, ocibuild: Ocibuild
-) -> None:
+@pytest.mark.heavy
+def test_docker_pulls_and_pushes(docker_engine: engines.Docker, ours: Served, ocibuild: Ocibuild) -> None:
     place = f"{ours.host}/native"
     ocibuild("pack", FILES[1], "-t", f"{place}:1", "--push")
     for words in (
@@ -191,15 +190,21 @@ def test_docker_and_containerd_push_and_pull(
     ):
         said = docker_engine.docker(*words)
         assert said.status == 0, said.err
+    assert ocibuild("tags", place).split() == ["1", "2"]
+
+
+def test_containerd_pulls_and_pushes(containerd_engine: engines.Containerd, ours: Served, ocibuild: Ocibuild) -> None:
+    place = f"{ours.host}/native"
+    ocibuild("pack", FILES[1], "-t", f"{place}:1", "--push")
     for words in (
-        ("images", "pull", "--plain-http", f"{place}:2"),
-        ("images", "tag", f"{place}:2", f"{place}:3"),
-        ("images", "push", "--plain-http", f"{place}:3"),
-        ("images", "rm", f"{place}:2", f"{place}:3"),
+        ("images", "pull", "--plain-http", f"{place}:1"),
+        ("images", "tag", f"{place}:1", f"{place}:2"),
+        ("images", "push", "--plain-http", f"{place}:2"),
+        ("images", "rm", f"{place}:1", f"{place}:2"),
     ):
         said = containerd_engine.ctr(*words)
         assert said.status == 0, said.err
-    assert ocibuild("tags", place).split() == ["1", "2", "3"]
+    assert ocibuild("tags", place).split() == ["1", "2"]
 
 
 def test_a_layout_of_skopeo_is_served_as_it_is(
