@@ -21,7 +21,7 @@ from ocibuild.record import record
 from ocibuild.serve import document, view
 from ocibuild.serve.document import Document
 from ocibuild.serve.refusal import Refusal
-from ocibuild.serve.view import Entry, View
+from ocibuild.serve.view import Draft, Entry, View
 from ocibuild.spec import jsonform, layout, mediatype
 from ocibuild.spec.digest import Digest
 
@@ -42,7 +42,7 @@ class Held:
 class _Change:
     """One change to index.json that waits to be written, and how it ended."""
 
-    def __init__(self, apply: Callable[[list[Entry]], list[Entry]]) -> None:
+    def __init__(self, apply: Callable[[Draft], None]) -> None:
         self.apply = apply
         self.done = False
         self.error: Exception | None = None
@@ -260,7 +260,7 @@ class Repository:
             if not final.exists():
                 atomic.write(final, data, durable=True)
             entry = {"mediaType": short.media_type, "digest": str(digest), "size": len(data)}
-            self._change(lambda entries: view.named(entries, entry, tags))
+            self._change(lambda draft: draft.put(entry, tags))
 
     def _complete(self, short: Document) -> None:
         for digest in (*short.needed, *short.manifests):
@@ -276,7 +276,7 @@ class Repository:
         if tag not in self.current().tags:
             raise Refusal("MANIFEST_UNKNOWN", f"{self.name} has no tag {tag}")
         with self.writing():
-            self._change(lambda entries: view.untagged(entries, tag))
+            self._change(lambda draft: draft.untag(tag))
 
     def delete_manifest(self, digest: Digest) -> list[str]:
         """Take a manifest and its tags away, and say which those were. Raises Refusal (MANIFEST_UNKNOWN), StoreError."""
@@ -284,7 +284,7 @@ class Repository:
             raise Refusal("MANIFEST_UNKNOWN", f"{self.name} has no manifest {digest}")
         tags = [name for name, entry in self.current().tags.items() if entry["digest"] == digest]
         with self.writing():
-            self._change(lambda entries: [entry for entry in entries if entry["digest"] != digest])
+            self._change(lambda draft: draft.remove(digest))
             self._unlink(digest)
         return tags
 
@@ -311,7 +311,7 @@ class Repository:
             status = os.stat(self.path / layout.INDEX_FILE)
         except OSError:
             return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
     def _read(self, identity: object) -> View:
         try:
@@ -325,7 +325,7 @@ class Repository:
         except ContentError as error:
             raise StoreError(f"{self.path}: {error.message}", code="layout-invalid") from error
 
-    def _change(self, apply: Callable[[list[Entry]], list[Entry]]) -> None:
+    def _change(self, apply: Callable[[Draft], None]) -> None:
         change = _Change(apply)
         with self._queueing:
             self._waiting.append(change)
@@ -341,11 +341,10 @@ class Repository:
         guard = atomic.FolderLock(self.path)
         try:
             guard.acquire("exclusive")
-            before = self._read(self._identity())
-            entries = list(before.entries)
+            draft = Draft(self.current())
             for change in batch:
-                entries = change.apply(entries)
-            self._write(before, entries)
+                change.apply(draft)
+            self._write(draft)
         except Exception as error:
             for change in batch:
                 change.error = error
@@ -354,14 +353,13 @@ class Repository:
             for change in batch:
                 change.done = True
 
-    def _write(self, before: View, entries: list[Entry]) -> None:
+    def _write(self, draft: Draft) -> None:
         header = self.path / layout.HEADER_FILE
         if not header.exists():
             atomic.write(header, layout.HEADER_BYTES, durable=True)
-        if before.identity is not None and entries == list(before.entries):
-            return
-        atomic.write(self.path / layout.INDEX_FILE, before.with_entries(entries), durable=True)
-        self._view = View(self._identity(), entries, before.rest)
+        if draft.changed:
+            atomic.write(self.path / layout.INDEX_FILE, draft.to_bytes(), durable=True)
+            self._view = draft.view(self._identity())
 
 
 def _same_size(one: Path, other: Path) -> bool:
