@@ -62,3 +62,8 @@ def read() -> Ambient:
     """The surroundings of this process, as they are now."""
     user = os.getuid() if sys.platform == "linux" else None
     return Ambient(dict(os.environ), os.path.expanduser("~"), datetime.now(UTC), user)
+
+
+def seconds() -> float:
+    """Seconds since 1970, for what measures the age of files."""
+    return datetime.now(UTC).timestamp()

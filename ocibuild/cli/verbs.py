@@ -42,6 +42,7 @@ _VERBS = {
     "tree": "Show what an image is made of, and what is attached.",
     "referrers": "List what is attached to an image.",
     "attach": "Attach files to an image.",
+    "serve": "Be a registry, over a folder of layouts.",
 }
 _RAW = {"manifest", "config", "blob", "digest"}
 

@@ -69,7 +69,7 @@ class Incoming:
         return written
 
     def commit(self, final: str | os.PathLike[str], *, durable: bool = False) -> None:
-        """Close and rename to `final`, replacing what is there. `durable` waits for the disk first."""
+        """Close and rename to `final`, replacing what is there. `durable` waits for the disk, before it and after."""
         assert self._stream is not None
         with translated(final):
             if durable:
@@ -77,6 +77,8 @@ class Incoming:
             self._stream.close()
             os.replace(self.path, final)
         self._stream = None
+        if durable:
+            sync_folder(os.path.dirname(final) or ".")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -88,11 +90,44 @@ class Incoming:
                 os.unlink(self.path)
 
 
-def write(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644) -> None:
-    """Put `data` at `path`, whole or not at all."""
+def write(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o644, durable: bool = False) -> None:
+    """Put `data` at `path`, whole or not at all. `durable` returns when the disk has it."""
     with Incoming(os.path.dirname(path) or ".", mode=mode) as incoming:
         incoming.write(data)
-        incoming.commit(path)
+        incoming.commit(path, durable=durable)
+
+
+def settle(path: str | os.PathLike[str], final: str | os.PathLike[str]) -> None:
+    """Give a file that is written and synced its final name on the same disk, and return when the disk has that name.
+
+    Raises StoreError (`disk-full`, `not-writable`).
+    """
+    with translated(final):
+        os.replace(path, final)
+    sync_folder(os.path.dirname(final) or ".")
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Return when the disk has the names in `folder` as they are now. Windows has no such call; there it is nothing."""
+    if os.name == "nt":
+        return
+    with translated(folder):
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0))
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def make_folders(folder: str | os.PathLike[str]) -> None:
+    """Make `folder` and what it stands in, as far as it is not there, each name on the disk before this returns."""
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(os.path.abspath(folder))
+    make_folders(above)
+    with translated(folder), suppress(FileExistsError):
+        os.mkdir(folder)
+    sync_folder(above)
 
 
 def is_leftover(name: str) -> bool:

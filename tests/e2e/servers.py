@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 START_SECONDS = 30
-KINDS = ("docker-registry", "distribution", "ggcr")
-"""Debian's docker-registry 2.8, CNCF distribution v3, and go-containerregistry's registry."""
+KINDS = ("docker-registry", "distribution", "ggcr", "ocibuild")
+"""Debian's docker-registry 2.8, CNCF distribution v3, go-containerregistry's registry, and our own."""
 
 Run = Callable[..., str]
 Part = Callable[[str], str]
@@ -40,7 +40,7 @@ class Served:
         self.kind = kind
         self.folder = folder
         self.log = folder / "log"
-        self._program = part("crane" if kind == "ggcr" else kind)
+        self._program = sys.executable if kind == "ocibuild" else part("crane" if kind == "ggcr" else kind)
         self._lines = list(config)
         self._delete = delete
         self._port = 0
@@ -80,6 +80,8 @@ class Served:
 
     def _command(self) -> list[str]:
         data = self.folder / "data"
+        if self.kind == "ocibuild":
+            return [self._program, "-m", "ocibuild", "serve", str(data), "--port", str(self._port)]
         if self.kind == "ggcr":
             data.mkdir(exist_ok=True)
             address = f"127.0.0.1:{self._port}"

@@ -1,0 +1,100 @@
+"""`ocibuild serve [DIR]`"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from ocibuild.api.serve import PORT, Serving, serve
+from ocibuild.cli import output as show
+from ocibuild.cli.common import json_option
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if match is None or not int(match[1]):
+        raise click.BadParameter("write a time such as 30m, 12h or 1d", context, parameter)
+    return int(match[1]) * _UNITS[match[2]]
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command("serve", short_help="Be a registry, over a folder of layouts.")
+@click.argument("folder", metavar="[DIR]", default="registry", type=click.Path(path_type=Path))
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Listen there; 0: any free one."
+)
+@click.option(
+    "--host", default="127.0.0.1", metavar="IP", help="Listen on this address.  [default: this machine alone]"
+)
+@click.option("--name", metavar="NAME", help="What the repository is called, where DIR is a layout.  [default: as DIR]")
+@click.option("--tls-cert", type=_FILE, metavar="FILE", help="Speak https with this certificate (PEM).")
+@click.option("--tls-key", type=_FILE, metavar="FILE", help="The key to it (PEM), where FILE does not hold it too.")
+@click.option("--htpasswd", type=_FILE, metavar="FILE", help="Who may log in: names and bcrypt entries.")
+@click.option("--token", "token_file", type=_FILE, metavar="FILE", help="Tokens that are let in, one a line.")
+@click.option("--anonymous-pull", is_flag=True, help="Let everybody pull; only pushes need a login.")
+@click.option("--read-only", is_flag=True, help="Refuse pushes and deletions.")
+@click.option("--insecure", is_flag=True, help="Listen beyond this machine without https or logins.")
+@click.option("--sparse", is_flag=True, help="Take manifests whose blobs are not here.")
+@click.option(
+    "--gc",
+    "collect",
+    metavar="TIME",
+    callback=_seconds,
+    help="Remove what no manifest needs, every so often, as in 1h.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but the address and errors.")
+@json_option
+def serve_command(
+    folder: Path,
+    port: int,
+    host: str,
+    name: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    htpasswd: Path | None,
+    token_file: Path | None,
+    anonymous_pull: bool,
+    read_only: bool,
+    insecure: bool,
+    sparse: bool,
+    collect: float | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Be a registry over DIR until Ctrl-C: one OCI layout a repository, which any tool can read and write too.
+
+    DIR may be a layout itself, and is then the only repository. Prints where it listens once it does, as references begin
+    with it: localhost:5000. Only this machine can reach it unless --host says otherwise.
+    """
+    serving = Serving(
+        folder=folder,
+        name=name,
+        host=host,
+        port=port,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        htpasswd=htpasswd,
+        token_file=token_file,
+        anonymous_pull=anonymous_pull,
+        read_only=read_only,
+        insecure=insecure,
+        sparse=sparse,
+        collect=collect,
+    )
+    with suppress(KeyboardInterrupt), serve(serving) as served:
+        if as_json:
+            show.result_json({"address": served.address, "scheme": served.scheme, "folder": str(folder)})
+        else:
+            show.result(served.address)
+            if not quiet:
+                show.note(f"serving {folder}; Ctrl-C ends it")
+        served.wait()

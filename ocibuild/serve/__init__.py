@@ -1,0 +1,16 @@
+"""The small registry: distribution-spec 1.1 over a folder of OCI layouts.
+
+    registry  Registry(root, clock=)   what the requests do, without HTTP: names, tags, manifest, blob, referrers, begin,
+                                       append, finish, mount, put, delete_manifest, delete_blob, collect; `.events`
+    app       App(registry, access, pages=)   the WSGI application; `pages` is one for what is not below /v2/
+    server    Server(app, host=, port=, limits=, tls=)   cheroot within bounds: begin(), .port, end()
+    access    Access(users=, tokens=, anonymous_pull=, read_only=)   who may do what
+    events    Events: listening(call), stream()   pushes and deletions as they happen
+    upstream  Upstream   the seam for a registry behind this one: manifest(), blob()
+    storage   Storage   the folder: repository(name), names()
+    repository   Repository   one layout: current(), tags(), manifest(), blob(), document(), referrers(), nodes(); `.path`
+                              is a layout that `ocibuild.store.layout.LayoutStore` reads
+    view, uploads, document, naming, collect, limits, refusal, wire, workers   what those are made of
+
+Faults and other wrappers stand between App and Server as any WSGI middleware does.
+"""

@@ -1,0 +1,261 @@
+"""A registry without HTTP: what the requests of distribution-spec do, on repositories. The pages and the tests use it as well."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ocibuild.record import record
+from ocibuild.serve import document
+from ocibuild.serve.collect import Collected, collect
+from ocibuild.serve.events import Event, Events
+from ocibuild.serve.limits import Limits
+from ocibuild.serve.refusal import Refusal
+from ocibuild.serve.repository import Held
+from ocibuild.serve.storage import Storage
+from ocibuild.serve.uploads import Body, Upload, Uploads
+from ocibuild.serve.upstream import Upstream
+from ocibuild.serve.view import Entry
+from ocibuild.spec.digest import Digest
+
+_LARGE = 1024 * 1024
+_SMALL = 64 * 1024
+_LARGE_AT_ONCE = 8
+
+
+@record
+class Put:
+    """A manifest that was kept."""
+
+    digest: Digest
+    subject: Digest | None
+    tags: tuple[str, ...]
+
+
+class Registry:
+    """Repositories under one folder, the uploads to them, and who is told of what happens.
+
+    Names, tags and digests that are given must be checked (`ocibuild.serve.naming`). Methods raise Refusal with the
+    specification's code, and StoreError where the disk does not do its part.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        clock: Callable[[], float],
+        name: str | None = None,
+        limits: Limits | None = None,
+        upstream: Upstream | None = None,
+        sparse: bool = False,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.storage = Storage.over(root, name=name, manifest_limit=self.limits.manifest)
+        self.uploads = Uploads(
+            self.storage.uploads, most=self.limits.uploads, rest=self.limits.upload_rest, clock=clock
+        )
+        self.events = Events()
+        self.upstream = upstream
+        self._clock = clock
+        self._sparse = sparse
+        self._large: list[bytearray | None] = [None] * _LARGE_AT_ONCE  # made when they are first needed
+
+    # Pull
+
+    def names(self) -> list[str]:
+        """The repositories, sorted."""
+        return self.storage.names()
+
+    def tags(self, name: str) -> list[str]:
+        """The tags of a repository, sorted. Raises Refusal (NAME_UNKNOWN)."""
+        return self.storage.repository(name).tags()
+
+    def manifest(self, name: str, reference: str | Digest) -> Held:
+        """A manifest by tag or digest. Raises Refusal (MANIFEST_UNKNOWN)."""
+        repository = self.storage.repository(name)
+        held = repository.manifest(reference)
+        if self.upstream is not None and (held is None or not isinstance(reference, Digest)):
+            held = self._fetch_manifest(name, reference, held)
+        if held is None:
+            raise Refusal("MANIFEST_UNKNOWN", f"{name} has no manifest {reference}")
+        return held
+
+    def blob(self, name: str, digest: Digest) -> Held:
+        """A blob's place and size. Raises Refusal (BLOB_UNKNOWN)."""
+        held = self.storage.repository(name).blob(digest)
+        if held is None and self.upstream is not None:
+            held = self._fetch_blob(name, digest)
+        if held is None:
+            raise Refusal("BLOB_UNKNOWN", f"{name} has no blob {digest}")
+        return held
+
+    def referrers(self, name: str, subject: Digest) -> list[Entry]:
+        """Descriptors of what was attached to a manifest; none for one that nobody has heard of."""
+        with suppress(Refusal):
+            return self.storage.repository(name).referrers(subject)
+        return []
+
+    # Push
+
+    @contextmanager
+    def buffer(self) -> Iterator[memoryview]:
+        """Memory to move bytes through: a large piece for the first few who ask, a small one for everybody else.
+
+        The large ones are kept for the next who ask.
+        """
+        try:
+            large = self._large.pop()
+        except IndexError:
+            yield memoryview(bytearray(_SMALL))
+            return
+        large = large or bytearray(_LARGE)
+        try:
+            yield memoryview(large)
+        finally:
+            self._large.append(large)
+
+    def begin(self, name: str) -> Upload:
+        """A new upload. Raises Refusal (TOOMANYREQUESTS, NAME_UNKNOWN)."""
+        self.storage.repository(name)
+        return self.uploads.begin(name)
+
+    def append(self, upload: Upload, body: Body, *, start: int | None = None) -> None:
+        """Take the bytes of a request into an upload. See Upload.append."""
+        with self.buffer() as buffer:
+            upload.append(body, buffer, start=start, limit=self.limits.blob)
+
+    def finish(self, name: str, upload: Upload, digest: Digest) -> None:
+        """Make the upload a blob of the repository; it is on the disk afterwards. Raises Refusal (DIGEST_INVALID)."""
+        with self.buffer() as buffer:
+            path = upload.finish(digest, buffer)
+        try:
+            self._keep(name, path, digest)
+        except BaseException:
+            upload.reopen()
+            raise
+        self.uploads.end(upload)
+        self.storage.remember(digest, name)
+        self.events.publish(Event("blob", name, digest=digest, size=upload.offset))
+
+    def _keep(self, name: str, path: Path, digest: Digest) -> None:
+        target, other = self.storage.repository(name), self.storage.known(digest)
+        held = other.blob(digest) if other is not None and other is not target else None
+        is_new = held is not None and held.size == path.stat().st_size and target.blob(digest) is None
+        # Where another repository has these bytes, one file is enough for both.
+        if held is None or not is_new or not target.link(held.path, digest):
+            target.adopt(path, digest)
+
+    def renew(self, name: str, digest: Digest) -> None:
+        """Note that a client asked for a blob in order not to push it, so that it is not collected meanwhile."""
+        self.storage.repository(name).renew(digest, self._clock() - self.limits.grace / 2)
+
+    def mount(self, name: str, digest: Digest, source: str | None) -> bool:
+        """Have a blob of another repository in this one; of `source`, or of any. False where it is not there."""
+        target = self.storage.repository(name)
+        if target.blob(digest) is not None:
+            return True
+        with suppress(Refusal):
+            other = self.storage.repository(source) if source is not None else self.storage.whereabouts(digest)
+            held = other.blob(digest) if other is not None else None
+            if held is not None and target.link(held.path, digest):
+                self.storage.remember(digest, name)
+                self.events.publish(Event("mounted", name, digest=digest, size=held.size))
+                return True
+        return False
+
+    def put(
+        self, name: str, reference: str | Digest, data: bytes, media_type: str | None, tags: Sequence[str] = ()
+    ) -> Put:
+        """Keep a manifest under a tag or a digest, and under more tags; it is on the disk afterwards.
+
+        Raises Refusal (MANIFEST_INVALID, MANIFEST_BLOB_UNKNOWN, DIGEST_INVALID).
+        """
+        is_digest = isinstance(reference, Digest)
+        digest = _of(data, reference.algorithm if isinstance(reference, Digest) else "sha256")
+        if is_digest and digest != reference:
+            raise Refusal("DIGEST_INVALID", f"the manifest that came is {digest}")
+        short = document.read(data, media_type, self.limits.manifest)
+        names = tuple(dict.fromkeys((*(() if is_digest else (reference,)), *tags)))
+        self.storage.repository(name).put(data, short, digest, names, sparse=self._sparse)
+        self.storage.remember(digest, name)
+        for tag in names or ("",):
+            self.events.publish(Event("tag" if tag else "manifest", name, digest=digest, tag=tag, size=len(data)))
+        return Put(digest, short.subject, names)
+
+    # Delete
+
+    def delete_manifest(self, name: str, reference: str | Digest) -> None:
+        """Take a tag away, or a manifest with all its tags. Raises Refusal (MANIFEST_UNKNOWN)."""
+        repository = self.storage.repository(name)
+        if isinstance(reference, Digest):
+            for tag in repository.delete_manifest(reference):
+                self.events.publish(Event("untagged", name, digest=reference, tag=tag))
+            self.events.publish(Event("manifest-deleted", name, digest=reference))
+        else:
+            repository.untag(reference)
+            self.events.publish(Event("untagged", name, tag=reference))
+
+    def delete_blob(self, name: str, digest: Digest) -> None:
+        """Take a blob away from this repository. Raises Refusal (BLOB_UNKNOWN, UNSUPPORTED)."""
+        self.storage.repository(name).delete_blob(digest)
+        self.events.publish(Event("blob-deleted", name, digest=digest))
+
+    def collect(self) -> Collected:
+        """Remove the blobs that no manifest needs any more, and the uploads that rested too long."""
+        self.uploads.sweep()
+        total = Collected()
+        for name in self.names():
+            done = collect(self.storage.repository(name), before=self._clock() - self.limits.grace)
+            if done.blobs:
+                self.events.publish(Event("collected", name, size=done.size))
+            total = Collected(total.blobs + done.blobs, total.size + done.size)
+        return total
+
+    # Upstream
+
+    def _fetch_manifest(self, name: str, reference: str | Digest, held: Held | None) -> Held | None:
+        assert self.upstream is not None
+        with suppress(Exception):
+            fetched = self.upstream.manifest(name, str(reference), held.digest if held is not None else None)
+            if fetched is not None and len(fetched.data) <= self.limits.manifest:
+                algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
+                digest = _of(fetched.data, algorithm)
+                if isinstance(reference, Digest) and digest != reference:
+                    return held
+                short = document.read(fetched.data, fetched.media_type, self.limits.manifest)
+                tags = () if isinstance(reference, Digest) else (reference,)
+                # Its blobs come when they are asked for.
+                self.storage.repository(name).put(fetched.data, short, digest, tags, sparse=True)
+                return self.storage.repository(name).manifest(digest)
+        return held
+
+    def _fetch_blob(self, name: str, digest: Digest) -> Held | None:
+        assert self.upstream is not None
+        with suppress(Exception):
+            source = self.upstream.blob(name, digest)
+            if source is not None:
+                upload = self.uploads.begin(name)
+                try:
+                    with source as stream:
+                        self.append(upload, _Stream(stream))
+                    self.finish(name, upload, digest)
+                finally:
+                    self.uploads.end(upload)
+        return self.storage.repository(name).blob(digest)
+
+
+class _Stream:
+    def __init__(self, stream: object) -> None:
+        self._stream = stream
+
+    def readinto(self, view: memoryview, /) -> int:
+        data: bytes = self._stream.read(len(view))  # type: ignore[attr-defined]
+        view[: len(data)] = data
+        return len(data)
+
+
+def _of(data: bytes, algorithm: str) -> Digest:
+    import hashlib
+
+    return Digest.from_hasher(hashlib.new(algorithm, data), algorithm)
