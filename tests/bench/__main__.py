@@ -29,6 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import tests.bench.registries  # noqa: F401 - its cases are among CASES then
 from tests.bench import inputs, report
 from tests.bench.cases import CASES, MIB, Bench
 from tests.bench.harness import alternate
@@ -192,6 +193,7 @@ def ready(said: Asked) -> Iterator[tuple[Bench, list[str]]]:
                 certificate,
                 room,
                 len(os.sched_getaffinity(0)),
+                part,
             ),
             missing,
         )

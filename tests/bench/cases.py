@@ -93,7 +93,7 @@ class Case:
 class Bench:
     """What stands ready: programs by name, an installed ocibuild, inputs, registries (two http, one https), and a room.
 
-    `engine` is the environment in which `docker buildx` builds, None where there is no engine. `large` is the size of
+    `part` finds a program, or ends the bench. `engine` is the environment in which `docker buildx` builds, None where there is no engine. `large` is the size of
     what is large, `sizes` those of the growth, `many` and `pushed` how many small ones are packed and pushed.
     """
 
@@ -108,6 +108,7 @@ class Bench:
     ca: Path
     room: Path
     cores: int
+    part: Callable[[str], str]
     large: int = 1024 * MIB
     sizes: tuple[int, ...] = (MIB, 64 * MIB, 1024 * MIB, 4096 * MIB)
     many: int = 1000

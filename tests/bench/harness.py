@@ -34,7 +34,7 @@ class Contender:
     """A way to do the work: shell words in an empty folder of its own.
 
     `kind` is "ours", "peer", or "floor": what cannot be undercut. `ready` is called before each run and not measured.
-    `work` is how often one run does the work.
+    `work` is how often one run does the work. `watch` is the process whose memory counts instead of the run's own.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Contender:
     ready: Callable[[], object] | None = None
     environ: Mapping[str, str] = field(default_factory=dict)
     work: int = 1
+    watch: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ def measure(contender: Contender, room: Path, seconds: float = SECONDS) -> Sampl
     room.mkdir(parents=True)
     if contender.ready is not None:
         contender.ready()
+    if contender.watch:
+        Path(f"/proc/{contender.watch}/clear_refs").write_text("5")  # its peak begins anew (proc(5))
     environ = {**os.environ, **contender.environ}
     outcome = room.parent / "outcome.json"
     with (room.parent / "said").open("w+b") as said:
@@ -136,7 +139,13 @@ def measure(contender: Contender, room: Path, seconds: float = SECONDS) -> Sampl
             said.seek(0)
             text = said.read().decode(errors="replace")[-2000:]
             raise RuntimeError(f"{contender.name} ended with {status}:\n{contender.script}\n{text}")
-    return Sample(took, cpu, peak / 1024)
+    return Sample(took, cpu, (_peak(contender.watch) if contender.watch else peak) / 1024)
+
+
+def _peak(pid: int) -> int:
+    """KiB resident at most, as the kernel has it for a process that lives."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0])
 
 
 _MEASURER = """

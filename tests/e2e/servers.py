@@ -56,6 +56,12 @@ class Served:
         """Where it listens."""
         return self._port
 
+    @property
+    def pid(self) -> int:
+        """Its process, while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, on the port it had before. Raises TimeoutError with the end of its log when it does not listen."""
         with self.log.open("ab") as log:
