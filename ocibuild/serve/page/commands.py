@@ -6,7 +6,7 @@ from typing import Literal
 
 from ocibuild.record import record
 
-Sort = Literal["native", "wasm-image", "wasm-layer", "artifact", "other"]
+Sort = Literal["native", "mixed", "wasm-image", "wasm-layer", "artifact", "other"]
 
 
 @record
@@ -39,10 +39,14 @@ class Place:
 
 
 def commands(place: Place, sort: Sort, *, platforms: tuple[str, ...] = (), serves: bool = False) -> tuple[Command, ...]:
-    """The commands for an image of a sort; `platforms` are those of an index, `serves` is True for an HTTP component."""
+    """The commands for an image of a sort, `mixed` being an index of native and Wasm images; `platforms` are those of an index, `serves` is True for an HTTP component."""
     match sort:
         case "native":
             return (_ocibuild(place), *_engines(place))
+        case "mixed":
+            docker = _wasm_engines(place, _platform(platforms))[0]
+            as_wasm = Command("docker, Wasm", docker.lines[1:])
+            return (_ocibuild(place), *_engines(place), _wasmtime(place, serves), as_wasm)
         case "wasm-image":
             wasm = _platform(platforms)
             return (_ocibuild(place), _wasmtime(place, serves), *_wasm_engines(place, wasm))
@@ -100,7 +104,10 @@ def _wasm_engines(place: Place, wasm: str) -> tuple[Command, ...]:
     return (
         Command(
             "docker",
-            (f"docker pull --platform {wasm} {what}", f"docker run --rm {shim} --network host --platform {wasm} {what}"),
+            (
+                f"docker pull --platform {wasm} {what}",
+                f"docker run --rm {shim} --network host --platform {wasm} {what}",
+            ),
         ),
         Command(
             "podman",

@@ -194,7 +194,15 @@ def _is_of_the_layer(error: Exception) -> bool:
 def _file(info: tarfile.TarInfo) -> File:
     known = member(info)
     if known is None:
-        return File(info.name[:_MAX_PATH], "file", _mode(info.mode), f"{info.uid}:{info.gid}", info.size, _time(info), is_unsafe=True)
+        return File(
+            info.name[:_MAX_PATH],
+            "file",
+            _mode(info.mode),
+            f"{info.uid}:{info.gid}",
+            info.size,
+            _time(info),
+            is_unsafe=True,
+        )
     return File(
         path=f"/{known.path}"[:_MAX_PATH],
         kind=known.kind,
@@ -239,5 +247,7 @@ def _program(info: tarfile.TarInfo, archive: tarfile.TarFile, wanted: frozenset[
     if head != wasm.MAGIC and not (is_wanted and head == elf.MAGIC):
         return None
     if info.size > _MAX_PROGRAM:
-        return Program(path, info.size, problem=f"a program of more than {_MAX_PROGRAM // 1024**2} MiB is not looked into")
+        return Program(
+            path, info.size, problem=f"a program of more than {_MAX_PROGRAM // 1024**2} MiB is not looked into"
+        )
     return program.read_bytes(head + stream.read(info.size - 4), path, is_entry=is_wanted)

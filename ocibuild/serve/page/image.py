@@ -28,13 +28,16 @@ from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index, Manifest
 
 _AT_ONCE = 2
+_WAITING = 16
 _PATIENCE = 2.0
 _LOOKED_AT = 32 * 1024 * 1024
 _NODES = 40
 _LEAVES = 100
+_FILES = 2000
+_BESIDE = 1024 * 1024
 _DEPTH = 4
 _SECONDS = 5.0
-_DEEP = Bounds(unpacked=2 * 1024**3, entries=200_000, seconds=10.0)
+_DEEP = Bounds(unpacked=2 * 1024**3, entries=200_000, seconds=5.0)
 
 
 @record
@@ -87,6 +90,7 @@ class Images:
     def __init__(self, shelves: Shelves) -> None:
         self.shelves = shelves
         self._gate = threading.BoundedSemaphore(_AT_ONCE)
+        self._room = threading.BoundedSemaphore(_AT_ONCE + _WAITING)
         self._listings: Kept[Listing] = Kept(24)
         self._programs: Kept[Program] = Kept(48)
 
@@ -110,7 +114,7 @@ class Images:
 
     def reading(self) -> _Turn:
         """A turn at reading; the `with` says whether there was one in time."""
-        return _Turn(self._gate)
+        return _Turn(self._room, self._gate)
 
     def listing(self, blob: Held, media_type: str, wanted: frozenset[str], seconds: float) -> Listing:
         """The first entries of a layer, and its programs."""
@@ -147,17 +151,24 @@ class _Busy(Exception):
 
 
 class _Turn:
-    def __init__(self, gate: threading.BoundedSemaphore) -> None:
+    """Two read, a few wait for a moment, and all others are told at once: those who wait hold the registry's workers."""
+
+    def __init__(self, room: threading.BoundedSemaphore, gate: threading.BoundedSemaphore) -> None:
+        self._room = room
         self._gate = gate
-        self._has = False
+        self._held: list[threading.BoundedSemaphore] = []
 
     def __enter__(self) -> bool:
-        self._has = self._gate.acquire(timeout=_PATIENCE)
-        return self._has
+        if self._room.acquire(blocking=False):
+            self._held.append(self._room)
+            if self._gate.acquire(timeout=_PATIENCE):
+                self._held.append(self._gate)
+                return True
+        return False
 
     def __exit__(self, *error: object) -> None:
-        if self._has:
-            self._gate.release()
+        for each in self._held:
+            each.release()
 
 
 def busy(start: int) -> Listing:
@@ -174,6 +185,7 @@ class _Reading:
         self._name = name
         self._nodes = _NODES
         self._bytes = _LOOKED_AT
+        self._files = _FILES
         self._ends = monotonic() + _SECONDS
         self._seen: set[Digest] = set()
 
@@ -185,6 +197,8 @@ class _Reading:
         self._seen.add(descriptor.digest)
         try:
             held = self._shelves.held(self._name, descriptor.digest)
+            if depth and held.size > _BESIDE:
+                return Node(descriptor, kind, "other", held.size, problem="it is large: its own page shows it")
             document = self._shelves.document(held)
         except Refusal:
             return Node(descriptor, kind, "other", problem="it is not here")
@@ -197,16 +211,14 @@ class _Reading:
     def _index(self, descriptor: Descriptor, document: Index, depth: int) -> Node:
         children: list[Node] = []
         for entry in document.manifests:
-            if self._nodes <= 0 or depth >= _DEPTH:
+            if self._nodes <= 0 or depth >= _DEPTH or monotonic() > self._ends:
                 break
             self._nodes -= 1
             children.append(self.node(entry, depth + 1))
-        sorts = [child.sort for child in children]
-        sort = next((sort for sort in ("wasm-image", "native", "artifact") if sort in sorts), "other")
         return Node(
             descriptor,
             "index",
-            sort,  # type: ignore[arg-type]
+            _together({child.sort for child in children}),
             size=descriptor.size + sum({child.descriptor.digest: child.size for child in children}.values()),
             annotations=document.annotations,
             artifact_type=document.artifact_type or "",
@@ -249,9 +261,10 @@ class _Reading:
         listing = None
         if blob is not None and layer.media_type in mediatype.RAW_WASM:
             programs.append(self._images.program(blob, title or layer.digest.short))
-        elif blob is not None and is_tar and blob.size <= self._bytes and monotonic() < self._ends:
+        elif blob is not None and is_tar and blob.size <= self._bytes and self._files > 0 and monotonic() < self._ends:
             self._bytes -= blob.size
             listing = self._images.listing(blob, layer.media_type, wanted, self._ends - monotonic())
+            self._files -= len(listing.files)
             programs += listing.programs
         return Leaf("layer", layer, title, blob is not None, number, is_tar, listing)
 
@@ -264,6 +277,12 @@ def sort_of(document: Manifest, config: ImageConfig | None) -> Sort:
     if shape == "wasm-layer":
         return "wasm-layer"
     return "artifact" if shape in ("artifact", "wasm-to-oci", "solo") else "other"
+
+
+def _together(sorts: set[Sort]) -> Sort:
+    if "native" in sorts:
+        return "mixed" if "wasm-image" in sorts else "native"
+    return "wasm-image" if "wasm-image" in sorts else "other"
 
 
 def config_bytes(shelves: Shelves, name: str, document: Manifest) -> Held:

@@ -13,8 +13,9 @@ from ocibuild.binary.extent import Budget, Descriptor, Extent, Memory
 from ocibuild.binary.wasm import WasmFacts
 from ocibuild.errors import InputError
 from ocibuild.record import record
+from ocibuild.serve.page.shown import size
 
-_NAMES = 600
+_NAMES = 400
 """Names that are shown of a list; a component's interfaces are few, a module's exports can be thousands."""
 
 _BUDGET = (60_000, 1024 * 1024)
@@ -86,10 +87,7 @@ def _read(extent: Extent, *, is_entry: bool) -> Program:
 
 def _wasm(extent: Extent, facts: WasmFacts, is_entry: bool) -> Program:
     level = _WASI.get(facts.wasi, f"WASI {facts.wasi}")
-    if facts.is_wit_package:
-        role = "a WIT package: interfaces to build against"
-    else:
-        role = _ROLES[facts.role]
+    role = "a WIT package: interfaces to build against" if facts.is_wit_package else _ROLES[facts.role]
     known = facts.metadata
     pairs = [
         ("Role", role),
@@ -122,9 +120,11 @@ def _wasm(extent: Extent, facts: WasmFacts, is_entry: bool) -> Program:
 
 
 def _memory(memory: MemoryLimits) -> str:
-    first = f"{memory.initial:,} pages of {memory.page_size:,} bytes"
-    most = f", {memory.maximum:,} at most" if memory.maximum is not None else ""
-    return first + most + (", shared" if memory.shared else "") + (", 64-bit" if memory.is_64 else "")
+    least = size(memory.initial * memory.page_size)
+    most = f"up to {size(memory.maximum * memory.page_size)}" if memory.maximum is not None else "no upper bound"
+    return (
+        f"{least} at the start, {most}" + (", shared" if memory.shared else "") + (", 64-bit" if memory.is_64 else "")
+    )
 
 
 def _groups(imports: Sequence[Import]) -> tuple[Group, ...]:
@@ -134,7 +134,8 @@ def _groups(imports: Sequence[Import]) -> tuple[Group, ...]:
         if entry.module:
             names.append(f"{entry.name} ({entry.kind})" if entry.kind != "func" else entry.name)
     return tuple(
-        Group(name[:_TEXT], tuple(member[:_TEXT] for member in members), len(members)) for name, members in groups.items()
+        Group(name[:_TEXT], tuple(member[:_TEXT] for member in members), len(members))
+        for name, members in groups.items()
     )
 
 

@@ -29,6 +29,8 @@ from ocibuild.spec.manifest import Index, Manifest
 _MAX_CONFIG = 1024 * 1024
 _MAX_BLOBS = 100_000
 _MAX_CHILDREN = 200
+_SUMMED_UP = 1024 * 1024
+_CHILD = 64 * 1024
 _REST = 0.5
 _SHARE = 20
 
@@ -76,14 +78,17 @@ class Shelves:
         """
         if name is not None:
             return _word([(name, self._repository(name).current().identity)])
-        with self._lock:
-            until, word = self._told
-            if monotonic() >= until:
+        until, word = self._told
+        # While one works it out, the others are told what was true a moment ago.
+        if (monotonic() >= until or not word) and self._lock.acquire(blocking=not word):
+            try:
                 began = monotonic()
                 word = _word([(shelf, self._identity(shelf)) for shelf in self.registry.names()])
                 now = monotonic()
                 self._told = now + max(_REST, _SHARE * (now - began)), word
-            return word
+            finally:
+                self._lock.release()
+        return word
 
     def _identity(self, name: str) -> object:
         with suppress(OSError, Refusal):
@@ -142,6 +147,8 @@ class Shelves:
 
     def _short(self, name: str, digest: Digest) -> Short:
         held = self.held(name, digest)
+        if held.size > _SUMMED_UP:
+            return Short(digest, held.media_type, "manifest", (), held.size, problem="large")
         document = self.document(held)
         sizes = {held.digest: held.size}
         if isinstance(document, Index):
@@ -149,7 +156,8 @@ class Shelves:
             for entry in document.manifests[:_MAX_CHILDREN]:
                 sizes[entry.digest] = entry.size
                 with suppress(OcibuildError, Refusal):
-                    inner = self.document(self.held(name, entry.digest))
+                    below = self.held(name, entry.digest)
+                    inner = self.document(below) if below.size <= _CHILD else None
                     if isinstance(inner, Manifest):
                         sizes |= {child.digest: child.size for child in inner.children}
             kind = f"index of {len(document.manifests)}"

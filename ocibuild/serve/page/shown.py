@@ -14,8 +14,11 @@ BRIEF = 240
 WHOLE = 20_000
 """Characters that a page shows of one text at all; the rest is in the raw document."""
 
+_UNSEEN = 24
+"""Characters of one text that are written out; each takes dozens of bytes, so a text of them would grow to a flood."""
+
 _MARKS = 3
-_WORDS = {"\n": "↵", "\r": "␍", "\t": "⇥", "\0": "␀"}
+_WORDS = {"\n": "↵", "\t": "⇥"}
 _UNITS = ("kB", "MB", "GB", "TB", "PB")
 _MAX_URL = 2000
 
@@ -26,13 +29,19 @@ def visible(text: str) -> Markup:
     """
     if text.isascii() and text.isprintable():
         return escape(text)
-    parts, marks = [], 0
+    parts, marks, unseen = [], 0, 0
     for sign in text:
         marks = marks + 1 if unicodedata.category(sign) in ("Mn", "Me") else 0
         if sign.isprintable() and marks <= _MARKS:
             parts.append(str(escape(sign)))
-        else:
+            continue
+        unseen += 1
+        if unseen <= _UNSEEN:
             parts.append(_written_out(sign))
+        elif sign == "\n":
+            parts.append(sign)
+    if unseen > _UNSEEN:
+        parts.append(f'<em class="unseen">{unseen:,} such characters</em>')
     return Markup("<bdi>") + Markup("").join(map(Markup, parts)) + Markup("</bdi>")
 
 

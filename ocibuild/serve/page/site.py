@@ -145,7 +145,7 @@ class Site:
         held = self._shelves.held(name, reference)
         is_digest = isinstance(reference, Digest)
         suffix = f"@{reference}" if is_digest else f":{reference}"
-        shared = {
+        shared: dict[str, Any] = {
             "state": self._shelves.state(name),
             "watched": name,
             "name": name,
