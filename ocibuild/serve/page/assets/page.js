@@ -3,6 +3,7 @@
 "use strict";
 (() => {
   const PAUSE = 2000, PATIENCE = 10000, SLOWEST = 30000;
+  const HERE = location.origin; // an address with a login in it cannot be fetched from
   const one = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const say = (text) => { one("#said").textContent = text; };
@@ -100,7 +101,7 @@
     : node.dataset && node.dataset.copy ? `[data-copy="${CSS.escape(node.dataset.copy)}"]` : null;
 
   const renew = async () => {
-    const answer = await fetch(location.href, { signal: AbortSignal.timeout(PATIENCE), cache: "no-cache" });
+    const answer = await fetch(HERE + location.pathname + location.search, { signal: AbortSignal.timeout(PATIENCE), cache: "no-cache" });
     const type = answer.headers.get("Content-Type") || "";
     if (!type.startsWith("text/html")) return;
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -126,7 +127,7 @@
     const { repository } = document.body.dataset;
     let state = document.body.dataset.state, pause = PAUSE, timer = 0;
     if (!state) return;
-    const where = "/-/state" + (repository ? "?repository=" + encodeURIComponent(repository) : "");
+    const where = HERE + "/-/state" + (repository ? "?repository=" + encodeURIComponent(repository) : "");
     const light = one("#live");
     const look = async () => {
       timer = 0;
