@@ -20,6 +20,7 @@ from ocibuild.serve.app import App
 from ocibuild.serve.limits import Limits
 from ocibuild.serve.page.site import Site
 from ocibuild.serve.registry import Registry
+from ocibuild.serve.upstream import Upstream
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -104,10 +105,12 @@ def parsed(text: str) -> Element:
 class Pages:
     """A registry with its pages, and a client that asks both."""
 
-    def __init__(self, root: Path, access: Access | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self, root: Path, access: Access | None = None, limits: Limits | None = None, upstream: Upstream | None = None
+    ) -> None:
         root.mkdir(exist_ok=True)
         self.root = root
-        self.registry = Registry(root, clock=time.time, limits=limits, sparse=True)
+        self.registry = Registry(root, clock=time.time, limits=limits, upstream=upstream, sparse=True)
         self.site = Site(self.registry, access)
         self.client = Client(App(self.registry, access, pages=self.site))
 

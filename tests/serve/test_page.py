@@ -445,6 +445,31 @@ def test_anonymous_pull_is_anonymous_reading(tmp_path: Path) -> None:
     assert pages.get("/", Authorization="Bearer wrong-wrong-wrong-wrong").status_code == 401
 
 
+class Asked:
+    """A registry behind this one that notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.times: list[str] = []
+
+    def manifest(self, repository: str, reference: str, held: Digest | None) -> None:
+        self.times.append(reference)
+
+    def blob(self, repository: str, digest: Digest) -> None:
+        self.times.append(digest)
+
+
+def test_looking_asks_no_registry_behind_this_one(tmp_path: Path) -> None:
+    behind = Asked()
+    pages = Pages(tmp_path / "registry", upstream=behind)
+    pages.image("a", "1", [(LAYER, tarred(("f", b"x")))])
+    lost = "sha256:" + "0" * 64
+    for path in ("/", "/r/a", "/r/a:1", "/r/a:2", f"/r/a@{lost}", "/r/b:1", "/r/a:1?layer=0", "/r/a:1?show=config"):
+        assert pages.get(path).status_code in (200, 404)
+    assert behind.times == []
+    assert pages.get("/v2/a/manifests/2").status_code == 404
+    assert behind.times == ["2"]  # the registry itself does ask
+
+
 def test_pages_are_shown_of_a_read_only_registry(tmp_path: Path) -> None:
     Pages(tmp_path / "registry").image("a", "1", [])
     assert Pages(tmp_path / "registry", Access(read_only=True)).get("/r/a:1").status_code == 200
