@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from ocibuild.serve.page import files, image, program, shown
 from ocibuild.serve.page.files import Bounds
+from ocibuild.serve.page.program import Program
 from tests.serve.paging import INDEX, LAYER, MANIFEST, SAMPLES, Element, Pages, parsed, tarred
 
 # OWASP's and others' ways into markup, attributes and addresses.
@@ -330,16 +331,38 @@ def test_a_layer_is_read_in_parts(tmp_path: Path) -> None:
     assert found == [f"/f{number:04}" for number in range(1200)]
 
 
+def seen(data: bytes, name: str) -> Program:
+    return program.read_held(memoryview(data), name)
+
+
 def test_programs_are_looked_into_within_bounds() -> None:
-    many = program.read_bytes(module([(f"m{n}", "f") for n in range(1000)], [f"e{n}" for n in range(5000)]), "many")
+    many = seen(module([(f"m{n}", "f") for n in range(1000)], [f"e{n}" for n in range(5000)]), "many")
     assert (many.import_count, many.export_count) == (1000, 5000)
     assert len(many.exports) == len(many.imports) == 400
-    long = program.read_bytes(module([], ["x" * 100_000]), "long")
+    long = seen(module([], ["x" * 100_000]), "long")
     assert len(long.exports[0][0]) == 1024
-    flood = program.read_bytes(module([], ["x" * 1000] * 5000), "flood")
+    flood = seen(module([], ["x" * 1000] * 5000), "flood")
     assert "more names and texts than any program" in flood.problem
-    cut = program.read_bytes((SAMPLES / "hello.wasm").read_bytes()[:5000], "cut")
+    cut = seen((SAMPLES / "hello.wasm").read_bytes()[:5000], "cut")
     assert "cut short" in cut.problem
+
+
+def test_a_program_in_a_tar_is_held_once_and_only_up_to_a_size(tmp_path: Path) -> None:
+    # A module of one custom section called x. WebAssembly Core Specification, 5.5.3.
+    size = 30 * 1024 * 1024
+    wasm = b"\0asm\1\0\0\0\0" + leb(size) + named("x") + bytes(size - 2)
+    path = written(
+        tmp_path, tarred(("a.wasm", wasm), ("b.wasm", wasm + b"\0" + leb(size) + named("x") + bytes(size - 2)))
+    )
+    tracemalloc.start()
+    try:
+        first, second = files.look(path, LAYER).programs
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert first.kind == "WebAssembly module"
+    assert "not looked into" in second.problem
+    assert peak < size * 1.3
 
 
 def test_readings_are_few_and_nobody_waits_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

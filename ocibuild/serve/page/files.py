@@ -250,4 +250,10 @@ def _program(info: tarfile.TarInfo, archive: tarfile.TarFile, wanted: frozenset[
         return Program(
             path, info.size, problem=f"a program of more than {_MAX_PROGRAM // 1024**2} MiB is not looked into"
         )
-    return program.read_bytes(head + stream.read(info.size - 4), path, is_entry=is_wanted)
+    # In pieces, into memory that is there already: tarfile's own reading of the whole holds it three times.
+    data = memoryview(bytearray(info.size))
+    data[:4], at = head, 4
+    while piece := stream.read(BLOCK):
+        data[at : at + len(piece)] = piece
+        at += len(piece)
+    return program.read_held(data, path, is_entry=is_wanted)

@@ -9,7 +9,7 @@ from pathlib import Path
 from ocibuild.binary import elf, wasm
 from ocibuild.binary.elf import ElfFacts
 from ocibuild.binary.entity import Import, MemoryLimits
-from ocibuild.binary.extent import Budget, Descriptor, Extent, Memory
+from ocibuild.binary.extent import Budget, Descriptor, Extent
 from ocibuild.binary.wasm import WasmFacts
 from ocibuild.errors import InputError
 from ocibuild.record import record
@@ -71,9 +71,22 @@ def read_file(path: Path, name: str) -> Program:
         return Program(name, 0, problem="it is not here")
 
 
-def read_bytes(data: bytes, name: str, *, is_entry: bool = False) -> Program:
+class _Held:
+    """An extent over memory that is not copied whole."""
+
+    def __init__(self, name: str, data: memoryview) -> None:
+        self.name = name
+        self.size = len(data)
+        self._data = data
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """See Extent."""
+        return bytes(self._data[offset : offset + length])
+
+
+def read_held(data: memoryview, name: str, *, is_entry: bool = False) -> Program:
     """The same for a program in memory."""
-    return _read(Memory(name, data), is_entry=is_entry)
+    return _read(_Held(name, data), is_entry=is_entry)
 
 
 def _read(extent: Extent, *, is_entry: bool) -> Program:
