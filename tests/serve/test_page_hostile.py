@@ -335,6 +335,16 @@ def seen(data: bytes, name: str) -> Program:
     return program.read_held(memoryview(data), name)
 
 
+def test_a_large_layer_is_looked_into_on_its_own_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = Pages(tmp_path / "registry")
+    pages.image("a", "v1", [(LAYER, tarred(("small", b"x"))), (LAYER, tarred(("large", bytes(50_000))))])
+    monkeypatch.setattr(image, "_LOOKED_AT", 20_000)
+    page = pages.page("/r/a:v1")
+    assert [cell.text for cell in page.find("td", class_="path")] == ["/small"]
+    (link,) = [found["href"] for found in page.find("a") if found.text == "Look into this layer"]
+    assert [cell.text for cell in pages.page(link).find("td", class_="path")] == ["/large"]
+
+
 def test_programs_are_looked_into_within_bounds() -> None:
     many = seen(module([(f"m{n}", "f") for n in range(1000)], [f"e{n}" for n in range(5000)]), "many")
     assert (many.import_count, many.export_count) == (1000, 5000)
