@@ -93,7 +93,7 @@ class Shelves:
     def _identity(self, name: str) -> object:
         with suppress(OSError, Refusal):
             status = os.stat(self.registry.storage.repository(name).path / layout.INDEX_FILE)
-            return status.st_ino, status.st_mtime_ns, status.st_size
+            return status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
         return None
 
     def _repository(self, name: str) -> Repository:
