@@ -58,6 +58,7 @@ class Served:
     def __init__(self, serving: Serving) -> None:
         _equipped()
         from ocibuild.serve.app import App
+        from ocibuild.serve.browser import Browsers
         from ocibuild.serve.page.site import Site
         from ocibuild.serve.registry import Registry
         from ocibuild.serve.server import Server
@@ -77,7 +78,9 @@ class Served:
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="ocibuild-keep", daemon=True)
         self._server = Server(
-            App(self.registry, access, pages=Site(self.registry, access)),
+            Browsers(
+                App(self.registry, access, pages=Site(self.registry, access)), is_local=_is_loopback(serving.host)
+            ),
             host=serving.host,
             port=serving.port,
             limits=serving.limits,
