@@ -33,6 +33,9 @@ def test_the_wheel_carries_the_schemas_and_the_type_marker(built: Path) -> None:
     assert schemas
     assert schemas <= names
     assert "ocibuild/py.typed" in names
+    page = ROOT / "ocibuild" / "serve" / "page"
+    parts = [path for folder in ("templates", "assets") for path in (page / folder).iterdir()]
+    assert {path.relative_to(ROOT).as_posix() for path in parts} <= names
     assert not any(name.startswith(("tests/", "samples/")) for name in names)
 
 

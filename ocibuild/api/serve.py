@@ -58,6 +58,8 @@ class Served:
     def __init__(self, serving: Serving) -> None:
         _equipped()
         from ocibuild.serve.app import App
+        from ocibuild.serve.browser import Browsers
+        from ocibuild.serve.page.site import Site
         from ocibuild.serve.registry import Registry
         from ocibuild.serve.server import Server
 
@@ -76,7 +78,13 @@ class Served:
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="ocibuild-keep", daemon=True)
         self._server = Server(
-            App(self.registry, access), host=serving.host, port=serving.port, limits=serving.limits, tls=context
+            Browsers(
+                App(self.registry, access, pages=Site(self.registry, access)), is_local=_is_loopback(serving.host)
+            ),
+            host=serving.host,
+            port=serving.port,
+            limits=serving.limits,
+            tls=context,
         )
         self.scheme = "https" if context is not None else "http"
 
@@ -132,7 +140,7 @@ def serve(serving: Serving) -> Served:
 
 
 def _equipped() -> None:
-    for package in ("cheroot", "werkzeug"):
+    for package in ("cheroot", "jinja2", "werkzeug"):
         if importlib.util.find_spec(package) is None:
             raise ToolError(
                 f"{package} is not installed, which the registry is built on",

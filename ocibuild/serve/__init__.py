@@ -3,6 +3,8 @@
     registry  Registry(root, clock=)   what the requests do, without HTTP: names, tags, manifest, blob, referrers, begin,
                                        append, finish, mount, put, delete_manifest, delete_blob, collect; `.events`
     app       App(registry, access, pages=)   the WSGI application; `pages` is one for what is not below /v2/
+    page      page.site.Site(registry, access)   the WSGI application for people: those `pages`
+    browser   Browsers(app, is_local=)   keeps other sites' pages out
     server    Server(app, host=, port=, limits=, tls=)   cheroot within bounds: begin(), .port, end()
     access    Access(users=, tokens=, anonymous_pull=, read_only=)   who may do what
     events    Events: listening(call), stream()   pushes and deletions as they happen

@@ -64,7 +64,7 @@ _ACTIONS: Mapping[str, Action] = {"GET": "pull", "HEAD": "pull", "POST": "push",
 
 
 class App:
-    """The registry's WSGI application. `pages` answers what is not below /v2/; without it that is 404."""
+    """The registry's WSGI application. `pages` answers what is not below /v2/, and asks who may see it; without it that is 404."""
 
     def __init__(
         self, registry: Registry, access: Access | None = None, *, pages: WSGIApplication | None = None
@@ -76,11 +76,10 @@ class App:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """WSGI. Every answer, also a refusal, says which API this is and that nothing is to be guessed from it."""
         request = Request(environ, populate_request=False)
-        path = request.path
+        if self.pages is not None and request.path != "/v2" and not request.path.startswith("/v2/"):
+            return self.pages(environ, start_response)
         try:
             self._allow(request)
-            if self.pages is not None and path != "/v2" and not path.startswith("/v2/"):
-                return self.pages(environ, start_response)
             answer = self._answer(request)
         except Refusal as refusal:
             answer = _refused(refusal)

@@ -6,11 +6,10 @@ Fields that the specification does not know are left alone; the bytes are kept a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 
 from ocibuild.errors import ContentError
-from ocibuild.record import record
+from ocibuild.record import field, record
 from ocibuild.serve.refusal import Refusal
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.digest import Digest
