@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _VERBS = {
+    "init": "Write a first ocibuild.toml, from what is found.",
     "pack": "Pack programs into one image.",
     "build": "Build sources, or the last stage of a Dockerfile.",
     "bake": "Make all images of an ocibuild.toml.",
