@@ -45,6 +45,7 @@ _VERBS = {
     "referrers": "List what is attached to an image.",
     "attach": "Attach files to an image.",
     "serve": "Be a registry, over a folder of layouts.",
+    "completion": "Print what a shell reads to complete commands.",
 }
 _RAW = {"manifest", "config", "blob", "digest"}
 
@@ -61,6 +62,10 @@ class _Verbs(click.Group):
         module = importlib.import_module(f"ocibuild.cli.{'raw' if name in _RAW else name}")
         command = getattr(module, f"{name}_command")
         assert isinstance(command, click.Command)
+        if context.resilient_parsing:
+            from ocibuild.cli import completing
+
+            completing.furnish(name, command)
         return command
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:
