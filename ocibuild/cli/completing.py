@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import BashComplete, CompletionItem, ShellComplete, get_completion_class
+from click.types import StringParamType
 
 if TYPE_CHECKING:
     from ocibuild.api.session import Session
@@ -73,10 +74,8 @@ def script(shell: str, cli: click.Command) -> str:
     return made(cli, {}, "ocibuild", _VARIABLE).source()
 
 
-class _Value(click.ParamType):
+class _Value(StringParamType):
     """A value as it is, with what a shell is offered for it."""
-
-    name = "text"
 
     def __init__(self, offer: Offer) -> None:
         self._offer = offer
@@ -94,7 +93,7 @@ Offer = Callable[[click.Context, str], Iterable[CompletionItem]]
 def furnish(verb: str, command: click.Command) -> None:
     """Give the values of a verb what shells are offered for them, by what each is called."""
     for parameter in command.params:
-        if not isinstance(parameter.type, type(click.STRING)) or getattr(parameter, "is_flag", False):
+        if not isinstance(parameter.type, StringParamType) or getattr(parameter, "is_flag", False):
             continue
         metavar = (parameter.metavar or "").strip("[]").rstrip("…")
         name = parameter.name or ""
@@ -117,6 +116,11 @@ def _of(*names: str) -> Offer:
 
 def _starting(names: Iterable[str], text: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in names if name.startswith(text)][:_MOST]
+
+
+def _verbs(context: click.Context, text: str) -> Iterable[CompletionItem]:
+    group = context.find_root().command
+    return _starting(group.list_commands(context) if isinstance(group, click.Group) else (), text)
 
 
 def _shapes(context: click.Context, text: str) -> Iterable[CompletionItem]:
@@ -253,6 +257,7 @@ _ENGINES = _of("docker", "podman", "containerd")
 _NAMED: dict[str, Offer] = {
     "bake targets": _targets,
     "pack target": _targets,
+    "man command": _verbs,
     "bake executor": _of("threads", "process", "dask://"),
     "bake config": _files,
     "logout registry": _registries,

@@ -46,6 +46,7 @@ _VERBS = {
     "attach": "Attach files to an image.",
     "serve": "Be a registry, over a folder of layouts.",
     "completion": "Print what a shell reads to complete commands.",
+    "man": "Print a manual page, or write all of them.",
 }
 _RAW = {"manifest", "config", "blob", "digest"}
 
