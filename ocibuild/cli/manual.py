@@ -67,15 +67,9 @@ def _verb(parent: click.Context, name: str, verb: click.Command, day: date) -> s
     examples = inspect.cleandoc(verb.help or "").split("\b\n")[1:]
     if examples:
         lines += [".SH EXAMPLES"]
-        for block in examples:
-            lines += [
-                ".PP",
-                ".nf",
-                ".RS",
-                *(_safe(_escaped(line)) for line in block.strip().splitlines()),
-                ".RE",
-                ".fi",
-            ]
+        for number, block in enumerate(examples):
+            code = [_safe(_escaped(line)) for line in block.strip().splitlines()]
+            lines += [*([".PP"] if number else []), ".RS", ".nf", *code, ".fi", ".RE"]
     lines += [*_listed("EXIT STATUS", _STATUS), ".SH SEE ALSO", f"\\fBocibuild\\fR({SECTION})"]
     return "\n".join([*lines, ""])
 
