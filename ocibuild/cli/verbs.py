@@ -23,7 +23,7 @@ _VERBS = {
     "save": "Write an image into an archive.",
     "index": "Join pushed images into one index.",
     "inspect": "Look into a file, layout, archive or registry.",
-    "check": "Say whether a file or image fits its consumer.",
+    "check": "Say whether files or images fit their consumer.",
     "diff": "Say in words what makes two images differ.",
     "extract": "Give the program back, byte for byte.",
     "run": "Run the program of an image, or a bare one.",
