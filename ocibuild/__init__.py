@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ocibuild.api.attaching import Attached, attach, referrers
+    from ocibuild.api.bake import Baked, bake
     from ocibuild.api.build import build
     from ocibuild.api.check import Finding, check
     from ocibuild.api.convert import convert
@@ -67,6 +68,7 @@ __all__ = [
     "Artifact",
     "Attached",
     "AuthorizationError",
+    "Baked",
     "Cancelled",
     "ContentError",
     "Credential",
@@ -95,6 +97,7 @@ __all__ = [
     "Transferred",
     "UsageError",
     "attach",
+    "bake",
     "blob",
     "build",
     "check",
@@ -128,6 +131,7 @@ __all__ = [
 _HOMES = {
     "Artifact": "binary.artifact",
     "Attached": "api.attaching",
+    "Baked": "api.bake",
     "Credential": "registry.credentials",
     "Descriptor": "spec.descriptor",
     "Difference": "api.diff",
@@ -145,6 +149,7 @@ _HOMES = {
     "Tagged": "api.tagging",
     "Transferred": "api.transfer",
     "attach": "api.attaching",
+    "bake": "api.bake",
     "blob": "api.raw",
     "build": "api.build",
     "check": "api.check",

@@ -17,7 +17,7 @@ import click
 import pytest
 
 from ocibuild.cli.verbs import cli
-from ocibuild.pack import configfile
+from ocibuild.pack import configfile, configkeys
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -66,9 +66,30 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_readmes_examples_run_one_after_the_other(checkout: Path) -> None:
+def test_the_readmes_examples_run_one_after_the_other(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert examples(README, checkout) >= 10
+
+
+def test_the_examples_of_bakes_page_run_with_its_file(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    page = ROOT / "docs" / "bake.md"
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "samples").symlink_to(checkout / "samples")
+    for block in blocks(page):
+        if block.kind == "toml":
+            (tmp_path / "work" / "ocibuild.toml").write_text(block.text, encoding="utf-8")
+    assert examples(page, tmp_path / "work") >= 4
+
+
+def examples(page: Path, checkout: Path) -> int:
+    """Run them, and hold what they print against the page."""
     ran = 0
-    for block in blocks(README):
+    for block in blocks(page):
         if block.kind != "console" or block.note == "norun":
             continue
         for line, expected in commands(block):
@@ -79,9 +100,9 @@ def test_the_readmes_examples_run_one_after_the_other(checkout: Path) -> None:
             done = ocibuild(words[1:], checkout)
             assert done.returncode == 0, f"$ {line}\n{done.stderr}"
             for wanted in expected:
-                assert shown(wanted, done.stdout), f"$ {line}\nsaid {done.stdout!r}, and README {wanted!r}"
+                assert shown(wanted, done.stdout), f"$ {line}\nsaid {done.stdout!r}, and {page.name} {wanted!r}"
             ran += 1
-    assert ran >= 10
+    return ran
 
 
 def ocibuild(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
@@ -161,6 +182,8 @@ def test_config_files_in_the_documentation_are_valid(page: Path, tmp_path: Path)
         if block.kind == "toml" and "schema" in block.text:
             path = tmp_path / ("pyproject.toml" if "[tool." in block.text else "ocibuild.toml")
             path.write_text(block.text, encoding="utf-8")
+            if not (tmp_path / "samples").exists():
+                (tmp_path / "samples").symlink_to(ROOT / "samples")
             config = configfile.read(path)
             assert config.targets
             for name in config.targets:
@@ -170,4 +193,5 @@ def test_config_files_in_the_documentation_are_valid(page: Path, tmp_path: Path)
 
 def test_the_config_page_names_every_key() -> None:
     text = (ROOT / "docs" / "config.md").read_text(encoding="utf-8")
-    assert [key for key in (*configfile.keys(), *configfile.LISTS, *configfile.TOP) if f"`{key}`" not in text] == []
+    keys = (*configkeys.facts(), *configkeys.LISTS, *configkeys.SPREAD, *configkeys.VARIABLE, *configkeys.TOP)
+    assert [key for key in keys if f"`{key}`" not in text] == []

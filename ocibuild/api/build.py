@@ -24,7 +24,7 @@ from ocibuild.image.plan import Existing, Files, ImagePlan, IndexPlan, Plan, Tar
 from ocibuild.image.shapes.request import COMMENT
 from ocibuild.pack.options import Options
 from ocibuild.pack.plan import annotated, pair, parse_created, rfc3339, words_of
-from ocibuild.source import building, dockerfile
+from ocibuild.source import building, dockerfile, toolchains
 from ocibuild.source.configuring import Layer, Made
 from ocibuild.source.dockerfile import Dockerfile
 from ocibuild.source.filetree import Folder, resolved
@@ -140,6 +140,26 @@ def build(
             return Packed(outcome.descriptor, outcome.references, plan, kept, dry=outcome.dry, notes=tuple(notes))
         outcome = deliver(plan, references, place, push, load, session, out, folder.resolve().name)
         return Packed(outcome.descriptor, outcome.references, plan, kept, outcome.copied, notes=tuple(notes))
+
+
+def check(
+    context: str | os.PathLike[str],
+    *,
+    file: str | os.PathLike[str] | None = None,
+    language: str | None = None,
+    program: str | None = None,
+    options: Options | None = None,
+) -> None:
+    """What `build` would refuse before it builds anything, as far as files tell. Raises as `build`."""
+    folder = Path(context)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}", code="context-missing", hint="give the folder to build")
+    if compiling.is_meant(context, file, language, program):
+        toolchains.language(folder.resolve(), language)
+        return
+    _options(options or Options())
+    path = Path(file) if file is not None else folder / "Dockerfile"
+    dockerfile.parse(_read(path), path.name)
 
 
 def _asked(

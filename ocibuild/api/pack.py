@@ -96,7 +96,14 @@ def asked(
         return Target(tuple(os.fspath(file) for file in files), tuple(tags), options)
     from ocibuild.pack import configfile
 
-    return configfile.asked(config, name, files, tags, options)
+    found = configfile.asked(config, name, files, tags, options)
+    if found.sources is not None:
+        raise UsageError(
+            f"target {found.name} is built from sources, not packed",
+            code="usage",
+            hint=f"ocibuild bake {found.name} builds it",
+        )
+    return found
 
 
 def with_said(options: Options, said: dict[str, object]) -> Options:

@@ -15,6 +15,7 @@ from ocibuild.errors import UsageError
 
 if TYPE_CHECKING:
     from ocibuild.api.session import Session
+    from ocibuild.cli.progress import Progress
 
 MODES = ("auto", "tty", "plain", "json", "none")
 """What `--progress` takes."""
@@ -94,12 +95,19 @@ def session(
     quiet: bool,
     progress: str = "auto",
     chunk_size: int | None = None,
+    choose: Callable[..., Progress] | None = None,
 ) -> Iterator[Session]:
-    """The session those options mean; `host` is the registry that an explicit login is for, and no other."""
+    """The session those options mean; `host` is the registry that an explicit login is for, and no other.
+
+    `choose` gives what is shown for `--progress`, where it is not the bars and lines of blobs.
+    """
     from ocibuild import ambient
     from ocibuild.api.session import Session
-    from ocibuild.cli.progress import choose
 
+    if choose is None:
+        from ocibuild.cli import progress as following
+
+        choose = following.choose
     credentials = {}
     if username or password_stdin:
         if not (username and password_stdin):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _VERBS = {
     "pack": "Pack programs into one image.",
     "build": "Build sources, or the last stage of a Dockerfile.",
+    "bake": "Make all images of an ocibuild.toml.",
     "push": "Push a local image to registries.",
     "pull": "Fetch an image from a registry.",
     "copy": "Copy an image between any two places.",

@@ -20,28 +20,25 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ocibuild.errors import UsageError
-from ocibuild.pack import configlines
-from ocibuild.pack.options import About, Options, Target, about
+from ocibuild.pack import configkeys, configlines, configspread
+from ocibuild.pack.configkeys import LISTS, SPREAD, TOP, keys, words
+from ocibuild.pack.configlines import Place, meant
+from ocibuild.pack.configspread import Spread
+from ocibuild.pack.configvars import Variables
+from ocibuild.pack.options import Options, Sources, Target, about
 
-TOP = ("schema", "vars", "defaults", "targets", "groups")
-LISTS = ("files", "tags", "inherits")
-"""What a target has besides options."""
+__all__ = ["LISTS", "SPREAD", "TOP", "ConfigFile", "Target", "asked", "keys", "merged", "read", "words"]
 
 _NAMES = ("ocibuild.toml", "pyproject.toml")
 _MAX_FILE = 1024 * 1024
-_VARIABLE = re.compile(r"\$\$|\$\{([^{}]*)\}")
-
-
-def keys() -> dict[str, str]:
-    """Each option's key in the file, and its field: `stop-signal` is `stop_signal`, `for` is `consumer`."""
-    return {entry.flags[-1].lstrip("-"): name for name, entry in about().items()}
+_CONTEXT = "target:"
 
 
 def asked(
@@ -58,8 +55,11 @@ def asked(
     if config is None:
         raise UsageError(f"there is no config file to find target {name} in", hint="add --config ocibuild.toml")
     found = read(config).target(name)
+    if found.sources is not None and files:
+        raise UsageError(f"target {found.name} of {config} is built from sources, and takes no files")
     said = tuple(os.fspath(file) for file in files)
-    return Target(said or found.files, tuple(tags) or found.tags, merged(found.options, options))
+    chosen = merged(found.options, options)
+    return replace(found, files=said or found.files, tags=tuple(tags) or found.tags, options=chosen)
 
 
 def merged(below: Options, above: Options) -> Options:
@@ -77,10 +77,12 @@ def _merged_pairs(below: Iterable[str], above: Iterable[str]) -> tuple[str, ...]
     return tuple(table.values())
 
 
-def read(path: str | os.PathLike[str]) -> ConfigFile:
+def read(
+    path: str | os.PathLike[str], said: Mapping[str, str] | None = None, environ: Mapping[str, str] | None = None
+) -> ConfigFile:
     """Read and check a config file; a folder means the one that is in it.
 
-    Raises UsageError, naming line and key: `config-missing`, `config-twice` (ocibuild.toml and pyproject.toml both have
+    `said` are values of its variables; of `environ` are taken those that the file asks for. Raises UsageError, naming line and key: `config-missing`, `config-twice` (ocibuild.toml and pyproject.toml both have
     one), `config-invalid`, `config-key-unknown`.
     """
     file = _found(Path(path))
@@ -96,7 +98,7 @@ def read(path: str | os.PathLike[str]) -> ConfigFile:
             raise UsageError(
                 f"{file} and {beside} both configure ocibuild", code="config-twice", hint="keep one of them"
             )
-    config = ConfigFile(file, text, document)
+    config = ConfigFile(file, text, document, said, environ)
     config.check()
     return config
 
@@ -140,42 +142,134 @@ def _text(path: Path) -> str:
 class ConfigFile:
     """A config file that was read. `targets` are the names one can pack, `groups` names for several of them."""
 
-    def __init__(self, path: Path, text: str, document: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        text: str,
+        document: dict[str, Any],
+        said: Mapping[str, str] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = path
-        self._text = text
+        self.place = Place(path, text)
         self._document = document
-        self._prefix = ("tool", "ocibuild") if path.name == "pyproject.toml" else ()
+        self._said, self._environ = said or {}, environ or {}
+
+    def check(self) -> None:
+        """Hold every key and value against what there may be. Raises UsageError."""
+        configkeys.check(self._document, self.place)
+
+    @cached_property
+    def _variables(self) -> Variables:
+        return Variables(self._document.get("vars", {}), self._said, self._environ, self.place)
+
+    @cached_property
+    def _spread(self) -> dict[str, Spread]:
+        return configspread.spread(self._document.get("targets", {}), self._variables, self.place)
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """In the order of the file."""
-        return tuple(self._document.get("targets", {}))
+        """In the order of the file, matrices and globs spread out."""
+        return tuple(self._spread)
+
+    def table(self, name: str) -> str:
+        """The key of the table that a target came of."""
+        return self._spread[name].table
+
+    def has(self, name: str, key: str) -> bool:
+        """True where the target's own table says this."""
+        return key in self._document["targets"][self.table(name)]
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The targets in each group, once each; a table that makes several targets is a group of them."""
+        tables = dict.fromkeys(spread.table for spread in self._spread.values())
+        made = {table: tuple(one.name for one in self._spread.values() if one.table == table) for table in tables}
+        several = {table: names for table, names in made.items() if names != (table,)} if self._is_spread else {}
+        return {**several, **{name: tuple(dict.fromkeys(self._members(name, (), several))) for name in self._grouped}}
 
     @property
-    def groups(self) -> dict[str, tuple[str, ...]]:
-        """The targets in each group."""
-        return {name: tuple(members) for name, members in self._document.get("groups", {}).items()}
+    def _is_spread(self) -> bool:
+        return len(self._spread) != len(self._document.get("targets", {})) or any(
+            name != one.table for name, one in self._spread.items()
+        )
+
+    @property
+    def _grouped(self) -> dict[str, list[str]]:
+        return self._document.get("groups", {})  # type: ignore[no-any-return]
+
+    def _members(self, name: str, outer: tuple[str, ...], several: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+        if name in outer:
+            self.place.fail(f"leads back to itself, by way of {' and '.join(outer)}", ("groups", name))
+        for member in self._grouped[name]:
+            if member in self._grouped:
+                yield from self._members(member, (*outer, name), several)
+            elif member in several:
+                yield from several[member]
+            elif member in self._spread:
+                yield member
+            else:
+                known = (*self._spread, *several, *self._grouped)
+                self.place.fail(f"names {member!r}, which is no target", ("groups", name), hint=meant(member, known))
 
     def target(self, name: str | None = None) -> Target:
         """One target, with what it inherits; without a name the only one there is.
 
-        Raises UsageError (`config-target-missing`, `config-target-unknown`, `config-invalid`, `config-variable-unknown`).
+        Raises UsageError (`config-target-missing`, `config-target-unknown`, `config-invalid`, `config-variable-unknown`,
+        `config-variable-unset`, `config-glob-empty`).
         """
         name = self._only() if name is None else name
-        if name not in self.targets:
+        if name not in self._spread:
             what = "is a group: pack takes one target" if name in self.groups else "is no target"
             raise UsageError(
                 f"{name!r} {what} in {self.path}",
                 code="config-target-unknown",
-                hint=_meant(name, self.groups.get(name) or self.targets),
+                hint=meant(name, self.groups.get(name) or self.targets),
             )
-        table = self._inherited(name, ())
-        values = {key: self._value(key, table[key], ("targets", name, key)) for key in table if key != "inherits"}
-        fields = keys()
-        options = Options(**{fields[key]: value for key, value in values.items() if key in fields})
+        spread = self._spread[name]
+        own = self._inherited(spread.table, ())
+        if spread.path is not None and "files" not in own and "build" not in own:
+            own["files"] = ["${path}"]
+        table = _merged_tables(self._document.get("defaults", {}), own)
+        values = {key: self._value(key, table[key], spread) for key in table if key not in ("inherits", *SPREAD)}
+        options = Options(**{field: values[key] for key, field in keys().items() if key in values})
         options = replace(options, add=tuple(self._placed(text) for text in options.add))
-        files = tuple(self._placed(text) for text in values.get("files", ()))
-        return Target(files, tuple(values.get("tags", ())), options)
+        sources = self._sources(own, values, spread)
+        files = tuple(path for text in values.get("files", ()) for path in self._files(text, spread))
+        needs = [*values.get("needs", ()), *self._contexts_of(sources)]
+        return Target(files, tuple(values.get("tags", ())), options, sources, tuple(dict.fromkeys(needs)), spread.name)
+
+    def _sources(self, own: Mapping[str, Any], values: Mapping[str, Any], spread: Spread) -> Sources | None:
+        fields = keys(Sources)
+        at = ("targets", spread.table)
+        if "build" not in own:
+            if said := next((key for key in own if key in fields), None):
+                self.place.fail("is for a target with build", (*at, said), hint='add build = "DIR", or take it out')
+            return None
+        if "files" in own:
+            self.place.fail("stands beside build: a target is packed from files or built", (*at, "files"))
+        sources = Sources(**{field: values[key] for key, field in fields.items() if key in values})
+        contexts = tuple(self._context(text) for text in sources.build_context)
+        dockerfile = sources.dockerfile and self._placed(sources.dockerfile)
+        return replace(sources, build=self._placed(sources.build or "."), dockerfile=dockerfile, build_context=contexts)
+
+    def _context(self, text: str) -> str:
+        name, _, where = text.partition("=")
+        return text if ":" in where else f"{name}={self._placed(where)}"
+
+    def _contexts_of(self, sources: Sources | None) -> list[str]:
+        places = [text.partition("=")[2] for text in sources.build_context] if sources is not None else []
+        return [place.removeprefix(_CONTEXT) for place in places if place.startswith(_CONTEXT)]
+
+    def _files(self, text: str, spread: Spread) -> list[str]:
+        """A file, or those that a pattern finds."""
+        placed = self._placed(text)
+        if not configspread.is_pattern(text) or os.path.lexists(placed) or "://" in text:
+            return [placed]
+        found = configspread.matching(text, self.path.parent)
+        if not found:
+            raise configspread.nothing_fits(text, ("targets", spread.table, "files"), self.place)
+        return [self._placed(path) for path in found]
 
     def _only(self) -> str:
         if len(self.targets) != 1:
@@ -192,134 +286,38 @@ class ConfigFile:
     def _inherited(self, name: str, children: tuple[str, ...]) -> dict[str, Any]:
         own = self._document["targets"][name]
         if name in children:
-            self._wrong(f"leads back to itself, by way of {' and '.join(children)}", "targets", name, "inherits")
-        table = dict(self._document.get("defaults", {})) if not children else {}
+            way = " and ".join(children)
+            self.place.fail(f"leads back to itself, by way of {way}", ("targets", name, "inherits"))
+        table: dict[str, Any] = {}
         for parent in own.get("inherits", ()):
             table = _merged_tables(table, self._inherited(parent, (*children, name)))
         return _merged_tables(table, own)
 
-    def _value(self, key: str, value: Any, at: tuple[str, ...]) -> Any:
+    def _value(self, key: str, value: Any, spread: Spread) -> Any:
         """A checked value as Options wants it, variables filled in."""
+        at = ("targets", spread.table, key)
+
+        def filled(text: object) -> str:
+            return self._variables.fill(str(text), at, spread.own)
+
         if isinstance(value, Mapping):
-            return tuple(f"{name}={self._filled(str(item), at)}" for name, item in value.items())
+            return tuple(f"{name}={filled(item)}" for name, item in value.items())
         if isinstance(value, list):
-            filled = tuple(self._filled(str(item), at) for item in value)
-            return json.dumps(filled, ensure_ascii=False) if key in words() else filled
-        return self._filled(value, at) if isinstance(value, str) else value
-
-    def _filled(self, text: str, at: tuple[str, ...]) -> str:
-        variables = self._document.get("vars", {})
-
-        def fill(match: re.Match[str]) -> str:
-            name = match[1]
-            if name is None:
-                return "$"  # $$
-            if name not in variables:
-                self._fail(
-                    f"${{{name}}} is not in [vars]", at, "config-variable-unknown",
-                    _meant(name, tuple(variables)) or f"add {name} to [vars], or write $${{{name}}} for the text itself",
-                )  # fmt: skip
-            return str(variables[name])
-
-        return _VARIABLE.sub(fill, text)
+            items = tuple(filled(item) for item in value)
+            return json.dumps(items, ensure_ascii=False) if key in _WORDS else items
+        return filled(value) if isinstance(value, str) else value
 
     def _placed(self, path: str) -> str:
-        return os.path.join(self.path.parent, path)
-
-    def check(self) -> None:
-        """Hold every key and value against what there may be. Raises UsageError."""
-        document = self._document
-        self._known(document, TOP)
-        if document.get("schema") != 1 or isinstance(document.get("schema"), bool):
-            self._fail("must be 1", ("schema",), "config-invalid", "begin the file with: schema = 1")
-        for name in TOP[1:]:
-            self._table(document.get(name, {}), name)
-        for name, value in document.get("vars", {}).items():
-            self._of(value, (str,), "a string", "vars", name)
-        self._check_options(document.get("defaults", {}), ("defaults",))
-        for name, table in document.get("targets", {}).items():
-            self._table(table, "targets", name)
-            self._check_options(table, ("targets", name), LISTS)
-            self._check_members(table.get("inherits", []), "targets", name, "inherits")
-        for name, members in document.get("groups", {}).items():
-            self._strings(members, (str,), "groups", name)
-            self._check_members(members, "groups", name)
-
-    def _check_options(self, table: Mapping[str, Any], at: tuple[str, ...], lists: tuple[str, ...] = ()) -> None:
-        fields, facts = keys(), about()
-        self._known(table, (*lists, *fields), *at)
-        for key, value in table.items():
-            if key in lists:
-                self._strings(value, (str,), *at, key)
-            else:
-                self._check_option(facts[fields[key]], value, (*at, key))
-
-    def _check_option(self, entry: About, value: Any, at: tuple[str, ...]) -> None:
-        if entry.form == "switch":
-            self._of(value, (bool,), "true or false", *at)
-        elif entry.form == "list":
-            self._strings(value, (str, int), *at)
-        elif entry.form == "table":
-            self._table(value, *at)
-            for name, item in value.items():
-                self._of(item, (str, int), "a string", *at, name)
-        elif entry.metavar == "WORDS" and isinstance(value, list):
-            self._strings(value, (str,), *at)
-        else:
-            self._of(value, (str,), "a string, in quotes", *at)
-
-    def _check_members(self, members: Iterable[str], *at: str) -> None:
-        for member in members:
-            if member not in self.targets:
-                self._fail(f"names {member!r}, which is no target", at, "config-invalid", _meant(member, self.targets))
-
-    def _known(self, table: Mapping[str, Any], names: Iterable[str], *at: str) -> None:
-        for key in table:
-            if key not in names:
-                hint = _meant(key, tuple(names)) or "ocibuild pack --help lists the options"
-                self._fail("is not known", (*at, key), "config-key-unknown", hint)
-
-    def _table(self, value: Any, *at: str) -> None:
-        if not isinstance(value, dict):
-            self._wrong("is not a table", *at)
-
-    def _strings(self, value: Any, kinds: tuple[type, ...], *at: str) -> None:
-        if not isinstance(value, list):
-            self._wrong("is not an array of strings", *at)
-        for item in value:
-            self._of(item, kinds, "an array of strings", *at)
-
-    def _of(self, value: Any, kinds: tuple[type, ...], expected: str, *at: str) -> None:
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            self._wrong(f"is not {expected}", *at)
-
-    def _wrong(self, what: str, *at: str) -> NoReturn:
-        self._fail(what, at, "config-invalid", None)
-
-    def _fail(self, what: str, at: tuple[str, ...], code: str, hint: str | None) -> NoReturn:
-        line = configlines.line_of(self._text, (*self._prefix, *at))
-        where = f"{self.path}:{line}" if line else str(self.path)
-        raise UsageError(f"{where}: {'.'.join(at)} {what}", code=code, hint=hint)
+        folder = str(self.path.parent)
+        return path if "://" in path or folder == "." else os.path.join(folder, path)
 
 
-def words() -> set[str]:
-    """The keys that take an array of words as well as a string."""
-    facts = about()
-    return {key for key, name in keys().items() if facts[name].metavar == "WORDS"}
+_WORDS = words()
 
 
-def _merged_tables(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _merged_tables(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     table = dict(below)
     for key, value in above.items():
         other = table.get(key)
         table[key] = {**other, **value} if isinstance(value, dict) and isinstance(other, dict) else value
     return table
-
-
-def _meant(word: str, known: Sequence[str]) -> str | None:
-    import difflib
-
-    near = difflib.get_close_matches(word.replace("_", "-"), known, n=1)
-    if near:
-        return f"did you mean {near[0]}?"
-    return f"there are {', '.join(known)}" if known and len(known) < 10 else None

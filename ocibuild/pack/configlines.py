@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from ocibuild.errors import UsageError
 
@@ -25,6 +26,38 @@ def parse(text: str, name: str) -> dict[str, Any]:
             code="config-invalid",
             hint="strings stand in quotes, tables in [brackets]",
         ) from error
+
+
+class Place:
+    """A config file, as errors name it: its path, and the line of the key they are about."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self.path = path
+        self._text = text
+        self._prefix = ("tool", "ocibuild") if path.name == "pyproject.toml" else ()
+
+    def at(self, *key: str) -> str:
+        """`ocibuild.toml:7`, or the path alone where the line is not found."""
+        line = line_of(self._text, (*self._prefix, *key)) if key else None
+        return f"{self.path}:{line}" if line else str(self.path)
+
+    def told(self, what: str, at: tuple[str, ...]) -> str:
+        """A message about the key, that begins with where it stands."""
+        return f"{self.at(*at)}: {'.'.join(at)} {what}"
+
+    def fail(self, what: str, at: tuple[str, ...], code: str = "config-invalid", hint: str | None = None) -> NoReturn:
+        """Raises UsageError about the key."""
+        raise UsageError(self.told(what, at), code=code, hint=hint)
+
+
+def meant(word: str, known: Sequence[str]) -> str | None:
+    """A hint for who wrote a word that is not known: the nearest there is, or all where they are few."""
+    import difflib
+
+    near = difflib.get_close_matches(word.replace("_", "-"), known, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"there are {', '.join(known)}" if known and len(known) < 10 else None
 
 
 def line_of(text: str, path: Sequence[str]) -> int | None:

@@ -89,14 +89,41 @@ class Options:
 
 
 @record
+class Sources:
+    """What a build is told besides: a folder, and what is done with it. Tables are held as `key=value` lines."""
+
+    build: str | None = _text("The folder to build: its Dockerfile, or else its sources.", "DIR", "--build")
+    dockerfile: str | None = _text("The Dockerfile, where it is not the folder's own.", "FILE", "--dockerfile")
+    target: str | None = _text("The stage to build.  [default: the last]", "STAGE", "--target")
+    build_arg: tuple[str, ...] = _table("A value for ARG.", "NAME=VALUE", "--build-arg")
+    build_context: tuple[str, ...] = _table(
+        "The files of a stage that was built elsewhere: a folder, an image, or target:NAME.",
+        "NAME=DIR|IMAGE",
+        "--build-context",
+    )
+    engine: str | None = _text("Who builds stages with RUN.", "ENGINE", "--engine")
+    secret: tuple[str, ...] = _list("For RUN --mount=type=secret: id=ID,src=FILE.", "SECRET", "--secret")
+    ssh: tuple[str, ...] = _list("For RUN --mount=type=ssh: default, or ID=SOCKET|KEY.", "SSH", "--ssh")
+    language: str | None = _text("Build the folder's sources; auto sees their language.", "LANGUAGE", "--language")
+    program: str | None = _text("Which of the sources' programs.", "NAME", "--program")
+    tool_arg: tuple[str, ...] = _list("Handed to the toolchain.", "ARG", "--tool-arg")
+
+
+@record
 class Target:
-    """What to pack: files as `FILE[=PLATFORM]`, references, and what is said about the image."""
+    """What to pack or build: files as `FILE[=PLATFORM]`, references, and what is said about the image.
+
+    With `sources` it is built from them and has no files. It is made after all those it `needs`.
+    """
 
     files: tuple[str, ...]
     tags: tuple[str, ...]
     options: Options
+    sources: Sources | None = None
+    needs: tuple[str, ...] = ()
+    name: str = ""
 
 
-def about() -> dict[str, About]:
+def about(kind: type[Options] | type[Sources] = Options) -> dict[str, About]:
     """Each field's name and what it is to a person, in order."""
-    return {entry.name: entry.metadata["about"] for entry in fields(Options)}
+    return {entry.name: entry.metadata["about"] for entry in fields(kind)}

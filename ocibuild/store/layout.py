@@ -235,6 +235,11 @@ class LayoutStore:
         self._written.append(final)
         return Pushed.WRITTEN
 
+    @property
+    def has_news(self) -> bool:
+        """True where leaving it would write names that were given since it was entered."""
+        return bool(self._tags)
+
     def tag(self, descriptor: Descriptor, name: str | None) -> None:
         """See Target. index.json says so when the `with` is left."""
         self._tags.append((name, descriptor))

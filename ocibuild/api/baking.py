@@ -1,0 +1,315 @@
+"""One target of a bake, made where the task for it arrives: in this process, in another, or on another machine.
+
+A task is a value: what to make, and where it goes. No login is in it; who works has its own. Doing one twice changes
+nothing, since all it writes is named by its content.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocibuild.api.fetching import Inline, fetched
+from ocibuild.api.pack import Packed
+from ocibuild.api.session import Session
+from ocibuild.bake import fingerprint
+from ocibuild.bake.fingerprint import Digests, Hint
+from ocibuild.bake.ledger import Known
+from ocibuild.binary.artifact import inspect
+from ocibuild.content.blob import Blob
+from ocibuild.content.flow import Flow
+from ocibuild.errors import NotFoundError, OcibuildError, StoreError
+from ocibuild.image.assemble import assemble
+from ocibuild.image.plan import ImagePlan, IndexPlan, Plan
+from ocibuild.pack import additions, naming
+from ocibuild.pack.options import Options, Target
+from ocibuild.pack.plan import Context, Input, parse_created
+from ocibuild.pack.plan import plan as make_plan
+from ocibuild.record import record
+from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.manifest import Index
+from ocibuild.spec.reference import Reference
+from ocibuild.store.graph import walk
+from ocibuild.store.layout import LayoutStore
+
+if TYPE_CHECKING:
+    from ocibuild.store.memory import MemoryStore
+
+_IN_MEMORY = 4 * 1024 * 1024
+
+
+@record
+class Task:
+    """What to make: a target with everything filled in, places of what it needs included.
+
+    It goes to its tags where it is to `push`, and into `layout`, where the caller names it in the end, or it is named at
+    once: `alone`. `known` are images it was before; `standing` is what the layout has under its name. A `part` (i, n) is
+    every n-th image of its index, and `parts` are all of them, by their place in it, of which the index is made.
+    """
+
+    target: Target
+    push: bool = False
+    layout: str | None = None
+    alone: bool = False
+    known: tuple[Known, ...] = ()
+    standing: Descriptor | None = None
+    hints: tuple[Hint, ...] = ()
+    kept_ns: int = 0
+    inlined: tuple[Inline, ...] = ()
+    git: tuple[tuple[str, str], ...] | None = None
+    part: tuple[int, int] | None = None
+    parts: tuple[tuple[int, Descriptor], ...] = ()
+    no_cache: bool = False
+
+
+@record
+class Done:
+    """What came of it: no content, only what names it. `sent` are bytes that went over the line."""
+
+    descriptor: Descriptor | None
+    cached: bool = False
+    fingerprint: str = ""
+    seconds: float = 0.0
+    sent: int = 0
+    notes: tuple[str, ...] = ()
+    parts: tuple[tuple[int, Descriptor], ...] = ()
+    hints: tuple[Hint, ...] = ()
+
+
+def perform(task: Task, session: Session, shared: LayoutStore | None = None, digests: Digests | None = None) -> Done:
+    """Make a target, or find that it stands where it goes. `shared` is the task's layout, entered by the caller.
+
+    Raises what `pack` and `build` raise.
+    """
+    began = time.monotonic()
+    session = session.begin()
+    with ExitStack() as stack:
+        target = fetched(task.target, task.inlined, stack)
+        known = digests or Digests(task.hints, task.kept_ns)
+        if target.sources is not None:
+            done = _built(task, target, session, shared, stack)
+        else:
+            done = _packed(task, target, session, shared, known, stack)
+    hints = known.learned if digests is None else ()
+    return replace(done, seconds=time.monotonic() - began, hints=hints)
+
+
+def plan_of(target: Target, session: Session, git: Sequence[tuple[str, str]] | None = None) -> Plan:
+    """The plan of a target that is packed. Raises what `pack` raises."""
+    options = target.options
+    inputs = [_look(file, options) for file in target.files]
+    epoch = parse_created(options.created) if options.created else session.surroundings.source_date_epoch() or 0
+    return make_plan(inputs, options, Context(epoch, additions.entries(options), _git(inputs, options, git)))
+
+
+def _look(argument: str, options: Options) -> Input:
+    path, platform = naming.split_input(argument)
+    return Input(inspect(path, allow_dynamic=options.allow_dynamic), platform)
+
+
+def _git(inputs: Sequence[Input], options: Options, known: Sequence[tuple[str, str]] | None) -> dict[str, str]:
+    if known is not None or not options.git:
+        return dict(known or ())
+    from ocibuild.pack import git
+
+    return git.facts(Path(inputs[0].artifact.path).absolute().parent if inputs else Path())
+
+
+def _packed(
+    task: Task, target: Target, session: Session, shared: LayoutStore | None, digests: Digests, stack: ExitStack
+) -> Done:
+    plan = plan_of(target, session, task.git)
+    key = fingerprint.of(plan, digests)
+    references = [Reference.parse(tag) for tag in target.tags] if task.push else []
+    if not task.no_cache:
+        for known in task.known:
+            if known.fingerprint == key and _stands(known.descriptor, task, references, session, shared):
+                return Done(known.descriptor, cached=True, fingerprint=key)
+    stage = _stage(task, shared, plan, stack)
+    with session.flow() as flow:
+        if task.part is not None and isinstance(plan, IndexPlan):
+            return _part(task, plan, stage, references, session, flow)
+        if isinstance(plan, IndexPlan) and len(task.parts) == len(plan.images):
+            root, sent = _joined(task, plan, stage, references, session, flow), 0
+        else:
+            root = assemble(plan, stage, flow).with_platform(None)
+            sent = _push(stage, root, references, session, flow)
+    if task.alone:
+        _name(stage, root, target)
+    return Done(root, fingerprint=key, sent=sent)
+
+
+def _part(
+    task: Task,
+    plan: IndexPlan,
+    stage: LayoutStore | MemoryStore,
+    references: Sequence[Reference],
+    session: Session,
+    flow: Flow,
+) -> Done:
+    """Some of an index's images, without a name: the index will have one."""
+    assert task.part is not None
+    first, step = task.part
+    parts, sent = [], 0
+    for place in range(first, len(plan.images), step):
+        root = assemble(plan.images[place], stage, flow)
+        sent += _push(stage, root.bare, [replace(one, tag=None) for one in references], session, flow)
+        parts.append((place, root))
+    return Done(None, parts=tuple(parts), sent=sent)
+
+
+def _joined(
+    task: Task,
+    plan: IndexPlan,
+    stage: LayoutStore | MemoryStore,
+    references: Sequence[Reference],
+    session: Session,
+    flow: Flow,
+) -> Descriptor:
+    """The index of parts that stand where it goes."""
+    entries = tuple(entry for _, entry in sorted(task.parts, key=lambda part: part[0]))
+    index = Index(entries, dict(plan.annotations))
+    blob = Blob.of(index.media_type, index.to_bytes())
+    if task.layout:
+        stage.push(blob, flow)
+    for name, tags in _repositories(references).items():
+        with session.registry(name) as registry:
+            for tag in tags:
+                registry.push_named(blob, tag, flow)
+    return blob.descriptor
+
+
+def _built(task: Task, target: Target, session: Session, shared: LayoutStore | None, stack: ExitStack) -> Done:
+    """Built anew each time: what a compiler or a base image would give today, nobody knows before. What is equal is not sent."""
+    folder = task.layout or os.path.join(_private(stack), "layout")
+    packed = built(target, session, output=f"oci:{folder}:{target.name}", no_cache=task.no_cache)
+    store = shared or LayoutStore(folder)
+    root = packed.descriptor.bare
+    references = [Reference.parse(tag) for tag in target.tags] if task.push else []
+    with session.flow() as flow:
+        sent = _push(store, root, references, session, flow)
+    if task.alone and references:
+        with store:
+            _name(store, root, target)
+    return Done(root, sent=sent, notes=packed.notes)
+
+
+def built(target: Target, session: Session, *, output: str | None = None, no_cache: bool = False) -> Packed:
+    """Build a target's sources, into `output` or for their digest alone. Raises what `build` raises."""
+    from ocibuild.api.build import build
+
+    sources = target.sources
+    assert sources is not None
+    return build(
+        sources.build or ".",
+        file=sources.dockerfile,
+        target=sources.target,
+        build_args=sources.build_arg,
+        build_contexts=sources.build_context,
+        engine=sources.engine,
+        secrets=sources.secret,
+        ssh=sources.ssh,
+        language=sources.language,
+        program=sources.program,
+        tool_args=sources.tool_arg,
+        platforms=target.options.platform,
+        no_cache=no_cache and (sources.dockerfile is not None or os.path.exists(f"{sources.build}/Dockerfile")),
+        output=output,
+        dry_run=output is None,
+        options=replace(target.options, platform=()),
+        session=session,
+    )
+
+
+def _stands(
+    root: Descriptor, task: Task, references: Sequence[Reference], session: Session, shared: LayoutStore | None
+) -> bool:
+    """Asked of the places themselves, by digest: whole in the layout under its name, and behind every tag."""
+    if task.layout is not None:
+        store = shared or LayoutStore(task.layout)
+        standing = task.standing
+        try:
+            if task.alone:
+                standing = store.resolve(task.target.name)
+            if standing is None or standing.digest != root.digest:
+                return False
+            if not all(store.exists(descriptor) for descriptor in walk(store, root.bare)):
+                return False
+        except (StoreError, OcibuildError):
+            return False
+    for bare, tags in _repositories(references).items():
+        with session.registry(bare) as registry:
+            try:
+                if any(registry.resolve(tag).digest != root.digest for tag in tags):
+                    return False
+            except NotFoundError:
+                return False
+    return task.layout is not None or bool(references)
+
+
+def _repositories(references: Sequence[Reference]) -> dict[Reference, list[str]]:
+    """The tags by repository, each of which is asked by one store."""
+    found: dict[Reference, list[str]] = {}
+    for reference in references:
+        tags = found.setdefault(replace(reference, tag=None, digest=None), [])
+        if reference.tag and reference.tag not in tags:
+            tags.append(reference.tag)
+    return found
+
+
+def _push(
+    stage: LayoutStore | MemoryStore, root: Descriptor, references: Sequence[Reference], session: Session, flow: Flow
+) -> int:
+    from ocibuild.store.copy import copy
+
+    sent = 0
+    for bare, tags in _repositories(references).items():
+        with session.registry(bare) as registry:
+            sent += copy(stage, root.bare, registry, names=tags, flow=flow).bytes_written
+    return sent
+
+
+def _stage(task: Task, shared: LayoutStore | None, plan: Plan, stack: ExitStack) -> LayoutStore | MemoryStore:
+    """Where the image is put together: the layout it is for, or, on its way to a registry, memory or a private folder."""
+    if shared is not None and not task.alone:
+        return shared
+    if task.layout is not None:
+        return stack.enter_context(LayoutStore(task.layout))
+    if _size(plan) <= _IN_MEMORY:
+        from ocibuild.store.memory import MemoryStore
+
+        return stack.enter_context(MemoryStore(task.target.name))
+    return stack.enter_context(LayoutStore(os.path.join(_private(stack), "layout")))
+
+
+def _size(plan: Plan) -> int:
+    images = (plan,) if isinstance(plan, ImagePlan) else plan.images
+    found = 0
+    for layer in (layer for image in images for layer in image.layers):
+        entries = getattr(layer, "entries", None)
+        found += sum(entry.size for entry in entries) if entries is not None else getattr(layer, "content").size or 0  # noqa: B009
+    return found
+
+
+def _name(store: LayoutStore | MemoryStore, root: Descriptor, target: Target) -> None:
+    store.tag(named(root, target), target.name)
+
+
+def named(root: Descriptor, target: Target) -> Descriptor:
+    """The root as a layout's index has it: with the reference that engines are to call it by."""
+    from ocibuild.spec import annotation
+
+    bare = root.bare
+    if not target.tags:
+        return bare
+    return bare.with_annotations({annotation.CONTAINERD_NAME: str(Reference.parse(target.tags[0]))})
+
+
+def _private(stack: ExitStack) -> str:
+    return stack.enter_context(tempfile.TemporaryDirectory(prefix="ocibuild-bake-", ignore_cleanup_errors=True))

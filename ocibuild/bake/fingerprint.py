@@ -1,0 +1,135 @@
+"""Fingerprints: what an image's digest depends on, in one line, known before the image is made.
+
+A plan holds every decision, so its fingerprint is that of the plan with its contents' digests in place of their files,
+and of whatever else decides bytes: this version of ocibuild, and the compressors'. Two plans of one fingerprint make
+the same image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from ocibuild import __version__
+from ocibuild.content import codec
+from ocibuild.content.blob import BLOCK, Bytes, File
+from ocibuild.image.plan import Files, Plan, Tar
+from ocibuild.record import record
+
+FORM = 1
+"""Raised when fingerprints mean something else than they did."""
+
+_SMALL = 1024 * 1024
+_DOUBT = 2_000_000_000
+"""Nanoseconds. A file that changed so shortly before its digest was kept may have changed again with the same times."""
+
+
+@record
+class Hint:
+    """A file's digest as it was, and what tells whether the file may be another: times in nanoseconds."""
+
+    path: str
+    size: int
+    mtime_ns: int
+    inode: int
+    ctime_ns: int
+    digest: str
+
+    def fits(self, status: os.stat_result) -> bool:
+        """True where the file looks the same."""
+        seen = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+        return seen == (self.size, self.mtime_ns, self.inode, self.ctime_ns)
+
+
+class Digests:
+    """Digests of files, each read once; large ones not even that, where a hint fits that is beyond doubt.
+
+    `kept_ns` is when the hints were written, by the clock of the file system that holds them: a file that changed just
+    before is read again.
+    """
+
+    def __init__(self, hints: Iterable[Hint] = (), kept_ns: int = 0) -> None:
+        self._hints = {hint.path: hint for hint in hints if hint.ctime_ns < kept_ns - _DOUBT}
+        self._lock = threading.Lock()
+        self._known: dict[str, Hint] = {}
+        self.read = 0
+
+    @property
+    def learned(self) -> tuple[Hint, ...]:
+        """What is worth keeping: large files that were asked for."""
+        with self._lock:
+            return tuple(hint for hint in self._known.values() if hint.size >= _SMALL)
+
+    def of(self, file: File) -> str:
+        """The SHA-256 of a file's content, in hex. Raises InputError (`input-unreadable`, `input-changed`)."""
+        path = os.path.abspath(file.path)
+        with self._lock:
+            known = self._known.get(path) or self._hints.get(path)
+        if known is not None and not file.start:
+            try:
+                status = os.stat(path)
+            except OSError:
+                status = None  # opening it says what is wrong
+            if status is not None and known.fits(status):
+                with self._lock:
+                    self._known[path] = known
+                return known.digest
+        hashing = hashlib.sha256()
+        with file.open() as stream:
+            status = os.fstat(stream.fileno())
+            left = file.size
+            while left and (piece := stream.read(min(BLOCK, left))):
+                hashing.update(piece)
+                left -= len(piece)
+        digest = hashing.hexdigest()
+        with self._lock:
+            self.read += 1
+            if not file.start and status.st_size == file.size:
+                seen = (status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+                self._known[path] = Hint(path, *seen, digest)
+        return digest
+
+
+def of(plan: Plan, digests: Digests) -> str:
+    """The plan's fingerprint, in hex. Raises what reading its files raises."""
+    hashing = hashlib.sha256(f"{FORM} {__version__}\n".encode())
+    _add(plan, hashing.update, digests)
+    return hashing.hexdigest()
+
+
+def _add(value: Any, update: Any, digests: Digests) -> None:
+    # Every piece says its kind and its length, so that no two values read the same.
+    if value is None or isinstance(value, (bool, int)):
+        update(f"{value!r};".encode())
+    elif isinstance(value, str):
+        data = value.encode("utf-8", "surrogateescape")
+        update(b"s%d:" % len(data))
+        update(data)
+    elif isinstance(value, bytes):
+        update(b"b%d:" % len(value))
+        update(value)
+    elif isinstance(value, File):
+        update(f"c{value.size}:{digests.of(value)};".encode())
+    elif isinstance(value, Bytes):
+        update(f"c{value.size}:{hashlib.sha256(value.data).hexdigest()};".encode())
+    elif isinstance(value, Mapping):
+        update(b"m%d:" % len(value))
+        for key, item in value.items():
+            _add(key, update, digests)
+            _add(item, update, digests)
+    elif isinstance(value, (tuple, list)):
+        update(b"l%d:" % len(value))
+        for item in value:
+            _add(item, update, digests)
+    elif is_dataclass(value):
+        update(f"r{type(value).__name__}:".encode())
+        for entry in fields(value):
+            _add(getattr(value, entry.name), update, digests)
+        if isinstance(value, (Files, Tar)):
+            _add(codec.parse(value.compression).identity, update, digests)
+    else:
+        raise TypeError(f"a plan holds a {type(value).__name__}, which has no fingerprint")
