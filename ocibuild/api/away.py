@@ -8,12 +8,11 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
 from ocibuild.api.baking import Done, Task, perform
 from ocibuild.api.session import Session
-from ocibuild.record import record
+from ocibuild.record import field, record
 
 if TYPE_CHECKING:
     from ocibuild.registry.settings import Certificate, Credential
