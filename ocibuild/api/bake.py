@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ocibuild.content.flow import Event
 from ocibuild.errors import OcibuildError, UsageError
 from ocibuild.pack import naming
 from ocibuild.pack.options import Target
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.layout import LayoutStore
 
@@ -144,7 +144,7 @@ def baked(
         work: Callable[[Any], Any]
         if executor == "threads":
             oven.away = False
-            crew = stack.enter_context(crews.threads(jobs))
+            crew = stack.enter_context(crews.threads(jobs, waiting=push))
             work = partial(_here, session=session, shared=shared, digests=digests)
         elif executor == "process":
             reach = Reach.of(session, credentials=True)
