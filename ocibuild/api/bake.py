@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ocibuild.content.flow import Event
 from ocibuild.errors import OcibuildError, UsageError
 from ocibuild.pack import naming
 from ocibuild.pack.options import Target
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.layout import LayoutStore
 
@@ -144,7 +144,7 @@ def baked(
         work: Callable[[Any], Any]
         if executor == "threads":
             oven.away = False
-            crew = stack.enter_context(crews.threads(jobs))
+            crew = stack.enter_context(crews.threads(jobs, waiting=push))
             work = partial(_here, session=session, shared=shared, digests=digests)
         elif executor == "process":
             reach = Reach.of(session, credentials=True)
@@ -189,7 +189,7 @@ def _cache(session: Session) -> Path:
     return Path(said) if said else Path(session.surroundings.home) / ".cache"
 
 
-@dataclass
+@dataclasses.dataclass
 class _Oven:
     """Makes the jobs of a plan and their tasks, and keeps what comes of them."""
 
@@ -203,10 +203,10 @@ class _Oven:
     cluster: bool
     away: bool = True
     reach: Reach | None = None
-    ended: dict[str, Ended] = field(default_factory=dict)
-    hints: list[Any] = field(default_factory=list)
-    known: dict[str, Known] = field(default_factory=dict)
-    _parts: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    ended: dict[str, Ended] = dataclasses.field(default_factory=dict)
+    hints: list[Any] = dataclasses.field(default_factory=list)
+    known: dict[str, Known] = dataclasses.field(default_factory=dict)
+    _parts: dict[str, tuple[str, int, int]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.targets = {target.name: target for target in self.made.targets}

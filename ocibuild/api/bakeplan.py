@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from ocibuild.pack import configfile
 from ocibuild.pack.configfile import ConfigFile
 from ocibuild.pack.configlines import meant
 from ocibuild.pack.options import Options, Sources, Target
-from ocibuild.record import record
+from ocibuild.record import fields, record, replace
 from ocibuild.spec.reference import Reference, is_tag
 
 PREFIX = "target:"
@@ -168,7 +167,7 @@ def _document(target: Target) -> dict[str, Any]:
 def _said(value: Options | Sources, plain: Options | Sources, keys: Mapping[str, str]) -> dict[str, Any]:
     """What differs from the default, by the file's keys; tables as tables."""
     said: dict[str, Any] = {}
-    forms = {entry.name: entry.metadata["about"].form for entry in fields(value)}
+    forms = {entry.name: entry.metadata["about"].form for entry in fields(type(value))}
     for key, name in keys.items():
         item = getattr(value, name)
         if item == getattr(plain, name):

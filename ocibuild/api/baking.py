@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +30,7 @@ from ocibuild.pack import additions, naming
 from ocibuild.pack.options import Options, Target
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index
 from ocibuild.spec.reference import Reference

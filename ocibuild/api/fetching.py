@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from tempfile import TemporaryDirectory
 
 from ocibuild.errors import InputError, ToolError
 from ocibuild.pack.options import Target
-from ocibuild.record import record
+from ocibuild.record import record, replace
 
 
 @record

@@ -140,7 +140,7 @@ def serve(serving: Serving) -> Served:
 
 
 def _equipped() -> None:
-    for package in ("cheroot", "jinja2", "werkzeug"):
+    for package in ("bcrypt", "cheroot", "jinja2", "werkzeug"):
         if importlib.util.find_spec(package) is None:
             raise ToolError(
                 f"{package} is not installed, which the registry is built on",
@@ -152,12 +152,6 @@ def _equipped() -> None:
 def _access(serving: Serving) -> Access:
     from ocibuild.serve.access import Access, read_htpasswd, read_tokens
 
-    if serving.htpasswd is not None and importlib.util.find_spec("bcrypt") is None:
-        raise ToolError(
-            "bcrypt is not installed, which the passwords of --htpasswd are checked with",
-            code="extra-missing",
-            hint="pip install bcrypt, or use --token",
-        )
     return Access(
         users=read_htpasswd(serving.htpasswd) if serving.htpasswd is not None else None,
         tokens=read_tokens(serving.token_file) if serving.token_file is not None else (),

@@ -7,11 +7,12 @@ the same image.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from ocibuild import __version__
@@ -96,40 +97,47 @@ class Digests:
 
 def of(plan: Plan, digests: Digests) -> str:
     """The plan's fingerprint, in hex. Raises what reading its files raises."""
-    hashing = hashlib.sha256(f"{FORM} {__version__}\n".encode())
-    _add(plan, hashing.update, digests)
-    return hashing.hexdigest()
+    pieces = [f"{FORM} {__version__}\n".encode()]
+    _add(plan, pieces, digests)
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
-def _add(value: Any, update: Any, digests: Digests) -> None:
+def _add(value: Any, pieces: list[bytes], digests: Digests) -> None:
     # Every piece says its kind and its length, so that no two values read the same.
-    if value is None or isinstance(value, (bool, int)):
-        update(f"{value!r};".encode())
-    elif isinstance(value, str):
+    if isinstance(value, str):
         data = value.encode("utf-8", "surrogateescape")
-        update(b"s%d:" % len(data))
-        update(data)
-    elif isinstance(value, bytes):
-        update(b"b%d:" % len(value))
-        update(value)
-    elif isinstance(value, File):
-        update(f"c{value.size}:{digests.of(value)};".encode())
-    elif isinstance(value, Bytes):
-        update(f"c{value.size}:{hashlib.sha256(value.data).hexdigest()};".encode())
-    elif isinstance(value, Mapping):
-        update(b"m%d:" % len(value))
-        for key, item in value.items():
-            _add(key, update, digests)
-            _add(item, update, digests)
+        pieces += (b"s%d:" % len(data), data)
     elif isinstance(value, (tuple, list)):
-        update(b"l%d:" % len(value))
+        pieces.append(b"l%d:" % len(value))
         for item in value:
-            _add(item, update, digests)
-    elif is_dataclass(value):
-        update(f"r{type(value).__name__}:".encode())
-        for entry in fields(value):
-            _add(getattr(value, entry.name), update, digests)
-        if isinstance(value, (Files, Tar)):
-            _add(codec.parse(value.compression).identity, update, digests)
+            _add(item, pieces, digests)
+    elif value is None or isinstance(value, (bool, int)):
+        pieces.append(b"%r;" % value)
+    elif isinstance(value, bytes):
+        pieces += (b"b%d:" % len(value), value)
+    elif isinstance(value, File):
+        pieces.append(b"c%d:%s;" % (value.size, digests.of(value).encode()))
+    elif isinstance(value, Bytes):
+        pieces.append(b"c%d:%s;" % (value.size, hashlib.sha256(value.data).hexdigest().encode()))
+    elif isinstance(value, Mapping):
+        pieces.append(b"m%d:" % len(value))
+        for key, item in value.items():
+            _add(key, pieces, digests)
+            _add(item, pieces, digests)
     else:
-        raise TypeError(f"a plan holds a {type(value).__name__}, which has no fingerprint")
+        kind: Any = type(value)
+        name, fields_of = _record(kind)
+        pieces.append(name)
+        for entry in fields_of:
+            _add(getattr(value, entry), pieces, digests)
+        if isinstance(value, (Files, Tar)):
+            _add(codec.parse(value.compression).identity, pieces, digests)
+
+
+@cache
+def _record(kind: Any) -> tuple[bytes, tuple[str, ...]]:
+    """A record's name, and its fields."""
+    name = str(kind.__name__)
+    if not dataclasses.is_dataclass(kind):
+        raise TypeError(f"a plan holds a {name}, which has no fingerprint")
+    return b"r%s:" % name.encode(), tuple(entry.name for entry in dataclasses.fields(kind))

@@ -38,6 +38,11 @@ class VerifyReader(io.RawIOBase):
         """Always."""
         return True
 
+    @property
+    def position(self) -> int:
+        """Bytes that were read so far; `hasher` knows these."""
+        return self._descriptor.size - self._left
+
     def checks(self, descriptor: Descriptor) -> bool:
         """True where it will have judged all of `descriptor`'s bytes, so that nobody has to hash them a second time."""
         return self._descriptor.digest == descriptor.digest and self._left == self._descriptor.size == descriptor.size

@@ -51,8 +51,12 @@ class Reading:
             if isinstance(stream, VerifyReader) and self._is_judged:
                 # It hashes what it gives, and judges it; pieces that follow go on from where it was.
                 self._hasher = stream.hasher
-            with ahead(stream, length, self._flow) as reader:
-                yield Outgoing(self, reader, start, length)
+            try:
+                with ahead(stream, length, self._flow) as reader:
+                    yield Outgoing(self, reader, start, length)
+            finally:
+                if isinstance(stream, VerifyReader) and self._is_judged:
+                    self._hashed = stream.position  # more may have been read than was sent
 
     def at(self, position: int) -> None:
         """So many bytes are on the other side."""

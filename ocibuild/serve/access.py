@@ -10,8 +10,8 @@ import base64
 import binascii
 import hashlib
 import hmac
-import importlib
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +23,7 @@ from ocibuild.serve.refusal import Refusal
 Action = Literal["pull", "push", "delete"]
 
 _REMEMBERED = 1000
+_BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|1\d|2\d|3[01])\$[./A-Za-z0-9]{53}")
 _DUMMY = b"$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"
 
 
@@ -80,7 +81,8 @@ class Access:
         mark = hmac.digest(self._key, f"{name}\0{password}".encode(), "sha256")
         if mark in self._known:
             return True
-        bcrypt = importlib.import_module("bcrypt")
+        import bcrypt
+
         entry = self._users.get(name)
         right = bcrypt.checkpw(password.encode()[:72], entry or _DUMMY)
         if not right or entry is None:
@@ -96,7 +98,7 @@ def read_htpasswd(path: Path) -> dict[str, str]:
     users: dict[str, str] = {}
     for number, line in enumerate(_lines(path, "htpasswd-invalid"), 1):
         name, colon, entry = line.partition(":")
-        if not colon or not name or not entry.startswith(("$2a$", "$2b$", "$2y$")) or len(entry) != 60:
+        if not colon or not name or not _BCRYPT.fullmatch(entry):
             raise UsageError(
                 f"line {number} of {path} is no name with a bcrypt entry",
                 code="htpasswd-invalid",
