@@ -128,8 +128,15 @@ def _add(value: Any, pieces: list[bytes], digests: Digests) -> None:
         kind: Any = type(value)
         name, fields_of = _record(kind)
         pieces.append(name)
+        values = value.__dict__
         for entry in fields_of:
-            _add(getattr(value, entry), pieces, digests)
+            item = values[entry]
+            if item is None:  # most fields say nothing
+                pieces.append(b"None;")
+            elif item == ():
+                pieces.append(b"l0:")
+            else:
+                _add(item, pieces, digests)
         if isinstance(value, (Files, Tar)):
             _add(codec.parse(value.compression).identity, pieces, digests)
 
