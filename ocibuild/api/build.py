@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,7 +24,6 @@ from ocibuild.image.plan import Existing, Files, ImagePlan, IndexPlan, Plan, Tar
 from ocibuild.image.shapes.request import COMMENT
 from ocibuild.pack.options import Options
 from ocibuild.pack.plan import annotated, pair, parse_created, rfc3339, words_of
-from ocibuild.record import replace
 from ocibuild.source import building, dockerfile
 from ocibuild.source.configuring import Layer, Made
 from ocibuild.source.dockerfile import Dockerfile

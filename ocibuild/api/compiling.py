@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +23,6 @@ from ocibuild.pack import additions, git, naming, presets
 from ocibuild.pack.options import Options
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
-from ocibuild.record import replace
 from ocibuild.source import toolchains
 from ocibuild.source.toolchains import making
 from ocibuild.source.toolchains.bench import Bench

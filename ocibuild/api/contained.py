@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ocibuild.api import engines, places
@@ -20,7 +21,7 @@ from ocibuild.binary.wasm import WasmFacts
 from ocibuild.content.flow import Event
 from ocibuild.image.look import Look
 from ocibuild.image.shapes.recognise import find_program, recognise
-from ocibuild.record import record, replace
+from ocibuild.record import record
 from ocibuild.run import child, command, container, engine, runtime, serving, unpack
 from ocibuild.run.child import Outcome
 from ocibuild.run.container import Container

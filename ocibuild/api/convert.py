@@ -6,6 +6,7 @@ means, and what goes along with the new manifest.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import BinaryIO
 
 from ocibuild.api import places, transfer
@@ -24,7 +25,7 @@ from ocibuild.image.shapes import Shape, carry, shape
 from ocibuild.image.shapes.recognise import recognise
 from ocibuild.pack import presets
 from ocibuild.pack.describe import described
-from ocibuild.record import record, replace
+from ocibuild.record import record
 from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest

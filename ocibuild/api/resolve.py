@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +20,7 @@ from ocibuild.image.plan import ImagePlan
 from ocibuild.pack import configfile, presets
 from ocibuild.pack.configfile import ConfigFile
 from ocibuild.pack.options import Options
-from ocibuild.record import record, replace
+from ocibuild.record import record
 from ocibuild.run import placeholders
 from ocibuild.run.placeholders import SCHEME, Document, Placeholder
 from ocibuild.spec.reference import Reference
