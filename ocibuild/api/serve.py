@@ -56,7 +56,7 @@ class Served:
     """A server that runs while the `with` lasts. `address` is host:port, as references begin; `registry` is what it serves."""
 
     def __init__(self, serving: Serving) -> None:
-        _equipped()
+        equipped()
         from ocibuild.serve.app import App
         from ocibuild.serve.browser import Browsers
         from ocibuild.serve.page.site import Site
@@ -139,7 +139,8 @@ def serve(serving: Serving) -> Served:
     return Served(serving)
 
 
-def _equipped() -> None:
+def equipped() -> None:
+    """Nothing, where what the registry is built on is installed. Raises ToolError (`extra-missing`)."""
     for package in ("bcrypt", "cheroot", "jinja2", "werkzeug"):
         if importlib.util.find_spec(package) is None:
             raise ToolError(
