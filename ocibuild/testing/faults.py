@@ -146,8 +146,7 @@ class Faults:
         received = [fault.received for fault in due if fault.received is not None]
         environ["wsgi.input"] = _Input(environ["wsgi.input"], seen, min(received, default=None), pace, self.ended, cut)
         for fault in due:
-            self.ended.wait(fault.delay)
-            if fault.drop == "request":
+            if (fault.delay and self.ended.wait(fault.delay)) or fault.drop == "request":
                 cut()
             if fault.status is not None:
                 reason = HTTPStatus(fault.status).phrase if fault.status in list(HTTPStatus) else "Unknown"
@@ -208,7 +207,8 @@ class _Input:
                 self._cut()
             view = view[: self._most - self._seen.received]
         if self._rate is not None:
-            self._waiting.wait(_TICK)
+            if self._waiting.wait(_TICK):
+                self._cut()
             view = view[: max(1, int(self._rate * _TICK))]
         count: int = self._body.readinto(view)
         self._seen.received += count
@@ -260,8 +260,8 @@ class _Answer:
                     piece = piece[: most - self._seen.sent]
                 if cut is not None:
                     piece = piece[: cut - self._seen.sent]
-                if rate is not None:
-                    ended.wait(_TICK)
+                if rate is not None and ended.wait(_TICK):
+                    raise Broken("the registry was stopped")
                 self._seen.sent += len(piece)
                 yield piece
                 if cut is not None and self._seen.sent >= cut:
