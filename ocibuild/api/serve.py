@@ -164,10 +164,16 @@ def _content(serving: Serving) -> Registry:
         )
     from ocibuild.api.upstream import Behind
 
+    behind = Behind(serving.proxy)
+    host, _, port = behind.place.rpartition(":")
+    if port == str(serving.port) and _is_loopback(host.strip("[]")) and _is_loopback(serving.host):
+        raise UsageError(
+            f"--proxy {serving.proxy} is this server itself", hint="name the other registry, or choose another --port"
+        )
     return Proxy(
         serving.folder,
         clock=ambient.seconds,
-        upstream=Behind(serving.proxy),
+        upstream=behind,
         fresh=serving.proxy_fresh,
         most=serving.proxy_limit,
         name=serving.name,

@@ -37,6 +37,9 @@ _REST = 5.0
 """Seconds for which an upstream that did not answer is not asked for what is held here."""
 
 _REMEMBERED = 10_000
+_LISTED = 100
+"""Referrers of one manifest that are remembered; of more, those that were pulled are."""
+
 _ROOM = 0.9
 """How full it is, of the bound, once something had to go."""
 
@@ -175,8 +178,9 @@ class Proxy(Registry):
             with self._lock:
                 known = {entry["digest"]: entry for entry in (*self._listed.get(key, ()), *here)}
             return list(known.values())
-        with self._lock:
-            _remember(self._listed, key, listed)
+        if len(listed) <= _LISTED:
+            with self._lock:
+                _remember(self._listed, key, listed)
         return listed
 
     # Push
@@ -246,7 +250,8 @@ class Proxy(Registry):
         checked = self._checked.get((name, str(reference)))
         seconds = int(monotonic() - checked) if checked is not None else None
         since = f", seen {seconds} s ago" if seconds is not None else ""
-        text = f"{self.upstream.place} does not answer; {name}:{reference} is what it was{since}"
+        why = "does not let this proxy in" if error.code == "DENIED" else "does not answer"
+        text = f"{self.upstream.place} {why}; {name}:{reference} is what it was{since}"
         _log.warning("%s (%s)", text, error.message)
         notes = [("Warning", f'299 - "{text}"')]
         if seconds is not None:

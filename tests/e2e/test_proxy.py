@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e import layouts
 from tests.e2e.servers import Ocibuild, Part, Run, Served, port_of, serving, stop
+from tests.e2e.test_serve import CLIENTS
 from tests.serve.asking import Asker, digest_of
 
 pytestmark = pytest.mark.real
@@ -66,6 +67,21 @@ def test_crane_and_our_client_pull_again_when_upstream_is_gone(
             assert there == gone
             assert len(there) >= 7
     assert f"127.0.0.1:{upstream.port} does not answer" in (tmp_path / "proxy.log").read_text()
+
+
+def test_other_clients_pull_again_when_upstream_is_gone(
+    part: Part, run: Run, ocibuild: Ocibuild, upstream: Served, tmp_path: Path
+) -> None:
+    ocibuild("pack", *FILES, "-t", "localhost/hello:1", "-o", tmp_path / "hello.oci")
+    digest = layouts.root(tmp_path / "hello.oci")
+    ocibuild("push", tmp_path / "hello.oci", f"{upstream.host}/team/hello:1")
+    want = layouts.graph(tmp_path / "hello.oci", digest)
+    with proxy(tmp_path, upstream) as (host, _):
+        for where in ("there", "gone"):
+            for name, (_, pull) in CLIENTS.items():
+                pull(part, run, f"{host}/team/hello:1", tmp_path / f"{name}-{where}")
+                assert layouts.graph(tmp_path / f"{name}-{where}", digest) == want
+            upstream.end()
 
 
 def test_memory_stays_while_large_blobs_go_through(upstream: Served, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ocibuild.serve.proxy import Proxy
 from ocibuild.testing import Registry
 from ocibuild.testing.plugin import oci_registry
 from tests.serve.asking import INDEX, MANIFEST, Asker, digest_of
+from tests.serve.test_serve import port_of, process
 
 __all__ = ["oci_registry"]
 
@@ -415,6 +416,16 @@ def test_an_upstream_that_does_not_let_the_proxy_in(tmp_path: Path) -> None:
         assert (told.status, told.code) == (403, "DENIED")
 
 
+def test_an_upstream_that_lets_the_proxy_in_no_longer(tmp_path: Path, oci_registry: Registry) -> None:
+    digest = oci_registry.image("a:1")
+    with through(tmp_path, oci_registry) as proxy:
+        proxy.tag()
+        oci_registry.refuse(403, times=None)
+        told = proxy.tag()
+        assert told.headers["docker-content-digest"] == digest
+        assert "does not let this proxy in" in told.headers["warning"]
+
+
 def test_names_of_docker_hubs_own_images_are_below_library() -> None:
     hub, other = Behind("docker.io"), Behind("https://ghcr.io")
     assert [hub.name("alpine"), hub.name("library/alpine"), hub.name("team/a")] == [
@@ -429,9 +440,35 @@ def test_names_of_docker_hubs_own_images_are_below_library() -> None:
 def test_what_cannot_be_a_proxy_is_told_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         serve(Serving(tmp_path, proxy="localhost:1", read_only=True))
+    with pytest.raises(UsageError):
+        serve(Serving(tmp_path, proxy="http://localhost:5000"))
     with pytest.raises(UsageError) as caught:
         serve(Serving(tmp_path, proxy="not a host"))
     assert caught.value.code == "reference-invalid"
+
+
+@pytest.mark.parametrize("words", [("--proxy-limit", "5"), ("--proxy-limit", "0GB"), ("--proxy-fresh", "soon")])
+def test_bounds_that_are_none_are_told(tmp_path: Path, words: tuple[str, str]) -> None:
+    with process(tmp_path, "--port", "0", "--proxy", "localhost:1", *words) as running:
+        assert running.wait(20) == 2
+
+
+def test_the_command_says_what_it_serves_and_logs_an_outage(tmp_path: Path, oci_registry: Registry) -> None:
+    oci_registry.image("a:1")
+    words = ("--port", "0", "--proxy", oci_registry.url, "--proxy-limit", "1GiB", "--proxy-fresh", "1s")
+    with process(tmp_path, *words) as running:
+        proxy = Asker(port_of(running))
+        assert proxy.ask("GET", "/v2/a/manifests/1").status == 200
+        time.sleep(1.1)
+        with oci_registry.outage():
+            assert "warning" in proxy.ask("GET", "/v2/a/manifests/1").headers
+        running.terminate()
+        assert running.wait(10) == 0
+        assert running.stderr is not None
+        said = running.stderr.read()
+    assert f"serving {oci_registry.url} through {tmp_path}" in said
+    assert f"{oci_registry.address} does not answer; a:1 is what it was, seen 1 s ago" in said
+    assert "Traceback" not in said
 
 
 # How much
