@@ -150,6 +150,12 @@ class RegistryStore:
         except NotFoundError:
             return False
 
+    def size(self, digest: Digest) -> int:
+        """How many bytes a blob has, as the registry says. Raises NotFoundError."""
+        from ocibuild.registry import download
+
+        return download.size(self._transport, self.repository, digest, self._watch)
+
     def open(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[BinaryIO]:
         """The content from `offset` on; verified while read from the start. Raises NotFoundError, ContentError."""
         from ocibuild.registry import download
