@@ -89,7 +89,7 @@ def prepare(ending: Ending, reach: Reach) -> None:
 
 def perform_away(order: Order) -> Done:
     """Do a task in this process. Raises what `perform` raises."""
-    return perform(order.task, _session(order.reach))
+    return perform(order.task, _session(order.reach).begin())
 
 
 def _session(reach: Reach | None) -> Session:

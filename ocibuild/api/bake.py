@@ -180,7 +180,7 @@ def _here(task: Task, session: Session, shared: LayoutStore | None, digests: Dig
         if event.kind in _TOLD:
             session.observe(replace(event, text=f"{task.target.name}: {event.text}"))
 
-    return perform(task, replace(session, observe=tell), shared, digests)
+    return perform(task, replace(session, observe=tell, cancel=session.cancel.child()), shared, digests)
 
 
 def _cache(session: Session) -> Path:

@@ -84,10 +84,9 @@ class Done:
 def perform(task: Task, session: Session, shared: LayoutStore | None = None, digests: Digests | None = None) -> Done:
     """Make a target, or find that it stands where it goes. `shared` is the task's layout, entered by the caller.
 
-    Raises what `pack` and `build` raise.
+    The session is this task's own: a failure calls off what it began. Raises what `pack` and `build` raise.
     """
     began = time.monotonic()
-    session = session.begin()
     with ExitStack() as stack:
         target = fetched(task.target, task.inlined, stack)
         known = digests or Digests(task.hints, task.kept_ns)

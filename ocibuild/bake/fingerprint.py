@@ -104,33 +104,40 @@ def of(plan: Plan, digests: Digests) -> str:
 
 def _add(value: Any, pieces: list[bytes], digests: Digests) -> None:
     # Every piece says its kind and its length, so that no two values read the same.
-    if isinstance(value, str):
+    kind: Any = type(value)
+    if kind is str or isinstance(value, str):
         data = value.encode("utf-8", "surrogateescape")
         pieces += (b"s%d:" % len(data), data)
-    elif isinstance(value, (tuple, list)):
+    elif kind is tuple or kind is list:
         pieces.append(b"l%d:" % len(value))
         for item in value:
             _add(item, pieces, digests)
-    elif value is None or isinstance(value, (bool, int)):
+    elif value is None or kind is bool or kind is int:
         pieces.append(b"%r;" % value)
-    elif isinstance(value, bytes):
+    elif kind is bytes:
         pieces += (b"b%d:" % len(value), value)
-    elif isinstance(value, File):
+    elif kind is File:
         pieces.append(b"c%d:%s;" % (value.size, digests.of(value).encode()))
-    elif isinstance(value, Bytes):
+    elif kind is Bytes:
         pieces.append(b"c%d:%s;" % (value.size, hashlib.sha256(value.data).hexdigest().encode()))
-    elif isinstance(value, Mapping):
+    elif kind is dict or isinstance(value, Mapping):
         pieces.append(b"m%d:" % len(value))
         for key, item in value.items():
             _add(key, pieces, digests)
             _add(item, pieces, digests)
     else:
-        kind: Any = type(value)
         name, fields_of = _record(kind)
         pieces.append(name)
+        values = value.__dict__
         for entry in fields_of:
-            _add(getattr(value, entry), pieces, digests)
-        if isinstance(value, (Files, Tar)):
+            item = values[entry]
+            if item is None:  # most fields say nothing
+                pieces.append(b"None;")
+            elif item == ():
+                pieces.append(b"l0:")
+            else:
+                _add(item, pieces, digests)
+        if kind is Files or kind is Tar:
             _add(codec.parse(value.compression).identity, pieces, digests)
 
 

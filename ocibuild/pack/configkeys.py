@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, NoReturn
 
 from ocibuild.errors import UsageError
@@ -22,6 +23,7 @@ _ONE_TARGETS = ("build", "dockerfile", "target", "program")
 """Of Sources, what no default makes sense for."""
 
 
+@cache
 def keys(kind: type[Options] | type[Sources] = Options) -> dict[str, str]:
     """Each option's key in the file, and its field: `stop-signal` is `stop_signal`, `for` is `consumer`."""
     return {entry.flags[-1].lstrip("-"): name for name, entry in about(kind).items()}
