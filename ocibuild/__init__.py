@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ocibuild.api.diff import Difference, diff
     from ocibuild.api.explain import explain
     from ocibuild.api.extract import Extracted, extract
+    from ocibuild.api.init import Begun, init
     from ocibuild.api.inspecting import inspect
     from ocibuild.api.joining import join
     from ocibuild.api.kube import kube
@@ -69,6 +70,7 @@ __all__ = [
     "Attached",
     "AuthorizationError",
     "Baked",
+    "Begun",
     "Cancelled",
     "ContentError",
     "Credential",
@@ -108,6 +110,7 @@ __all__ = [
     "digest",
     "explain",
     "extract",
+    "init",
     "inspect",
     "join",
     "kube",
@@ -132,6 +135,7 @@ _HOMES = {
     "Artifact": "binary.artifact",
     "Attached": "api.attaching",
     "Baked": "api.bake",
+    "Begun": "api.init",
     "Credential": "registry.credentials",
     "Descriptor": "spec.descriptor",
     "Difference": "api.diff",
@@ -160,6 +164,7 @@ _HOMES = {
     "digest": "api.raw",
     "explain": "api.explain",
     "extract": "api.extract",
+    "init": "api.init",
     "inspect": "api.inspecting",
     "join": "api.joining",
     "kube": "api.kube",

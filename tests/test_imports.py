@@ -184,7 +184,7 @@ def test_completing_an_option_loads_its_verb_and_nothing_that_works(tmp_path: Pa
     found = cost(completing("ocibuild pack --fo"), tmp_path)
     assert "ocibuild.cli.pack" in found.ours
     assert {name.split(".")[1] for name in found.ours if "." in name} == {"cli", "errors", "pack", "record"}
-    assert len(found.ours) <= 13, sorted(found.ours)
+    assert len(found.ours) <= 14, sorted(found.ours)
     assert len(found.modules) <= 75, sorted(found.modules)
     assert heavy(found.modules) == set()
     assert found.started == []

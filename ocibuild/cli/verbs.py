@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
 _VERBS = {
+    "init": "Write a first ocibuild.toml, from what is found.",
     "pack": "Pack programs into one image.",
     "build": "Build sources, or the last stage of a Dockerfile.",
     "bake": "Make all images of an ocibuild.toml.",
@@ -22,7 +23,7 @@ _VERBS = {
     "save": "Write an image into an archive.",
     "index": "Join pushed images into one index.",
     "inspect": "Look into a file, layout, archive or registry.",
-    "check": "Say whether a file or image fits its consumer.",
+    "check": "Say whether files or images fit their consumer.",
     "diff": "Say in words what makes two images differ.",
     "extract": "Give the program back, byte for byte.",
     "run": "Run the program of an image, or a bare one.",
@@ -44,6 +45,8 @@ _VERBS = {
     "referrers": "List what is attached to an image.",
     "attach": "Attach files to an image.",
     "serve": "Be a registry, over a folder of layouts.",
+    "completion": "Print what a shell reads to complete commands.",
+    "man": "Print a manual page, or write all of them.",
 }
 _RAW = {"manifest", "config", "blob", "digest"}
 
@@ -60,6 +63,10 @@ class _Verbs(click.Group):
         module = importlib.import_module(f"ocibuild.cli.{'raw' if name in _RAW else name}")
         command = getattr(module, f"{name}_command")
         assert isinstance(command, click.Command)
+        if context.resilient_parsing:
+            from ocibuild.cli import completing
+
+            completing.furnish(name, command)
         return command
 
     def shell_complete(self, context: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -18,7 +18,7 @@ TITLE = "C"
 _C, _CPP = (".c",), (".cc", ".cpp", ".cxx", ".c++")
 _MAIN = re.compile(r"^[\w\s*]*\bmain\s*\(", re.MULTILINE)
 _OTHERS = ("Cargo.toml", "go.mod", "build.zig", "package.json", "pyproject.toml")
-_BUILDERS = ("Makefile", "makefile", "GNUmakefile", "CMakeLists.txt", "meson.build", "configure", "configure.ac")
+BUILDERS = ("Makefile", "makefile", "GNUmakefile", "CMakeLists.txt", "meson.build", "configure", "configure.ac")
 
 
 def seen(folder: Path) -> str | None:
@@ -58,7 +58,7 @@ def _program(sources: Sources) -> tuple[list[Path], str]:
             code="sources-unknown",
             hint="give the folder they are in",
         )
-    builder = next((name for name in _BUILDERS if (folder / name).is_file()), None)
+    builder = next((name for name in BUILDERS if (folder / name).is_file()), None)
     if builder and not sources.chosen:
         raise UsageError(
             f"{folder} has C sources and a {builder}, which is not run here",
