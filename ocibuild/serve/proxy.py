@@ -7,7 +7,6 @@ that cannot be had, it is what it was when it was last seen, and a Warning says 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +17,8 @@ from typing import Any, NoReturn
 
 from ocibuild.errors import OcibuildError
 from ocibuild.record import record, replace
-from ocibuild.serve import document, naming
+from ocibuild.serve import document
+from ocibuild.serve.ages import oldest
 from ocibuild.serve.coming import Coming, Source
 from ocibuild.serve.limits import Limits
 from ocibuild.serve.refusal import Refusal
@@ -27,7 +27,6 @@ from ocibuild.serve.repository import Held
 from ocibuild.serve.uploads import Upload
 from ocibuild.serve.upstream import Absent, Unavailable, Upstream
 from ocibuild.serve.view import Entry
-from ocibuild.spec import layout
 from ocibuild.spec.digest import Digest
 
 _log = logging.getLogger("ocibuild.serve")
@@ -54,15 +53,6 @@ class Awaited(Held):
         """See Held."""
         assert self.begin is not None
         return self.begin(start, size)
-
-
-@record
-class _Kept:
-    """A blob's file: when it was last asked for, in seconds since 1970, its bytes, and where it stands."""
-
-    asked: float
-    size: int
-    places: list[tuple[str, Path]]
 
 
 class Proxy(Registry):
@@ -355,11 +345,11 @@ class Proxy(Registry):
             self._evicting.release()
 
     def _evict(self, most: int) -> int:
-        blobs = self._kept()
+        blobs = oldest(self.storage)
         total = sum(blob.size for blob in blobs)
         gone = 0
         if total > most:
-            for blob in sorted(blobs, key=lambda blob: blob.asked):
+            for blob in blobs:
                 if total - gone <= most * _ROOM:
                     break
                 for name, path in blob.places:
@@ -367,19 +357,6 @@ class Proxy(Registry):
                 gone += blob.size
         self._size = total - gone
         return gone
-
-    def _kept(self) -> list[_Kept]:
-        """Every blob once, also of repositories that have no manifest yet."""
-        found: dict[tuple[int, int], _Kept] = {}
-        for path in self.storage.root.glob(f"**/{layout.BLOBS}/sha*/*"):
-            folder = path.parents[2].relative_to(self.storage.root)
-            name = self.storage.alone or naming.named(folder)
-            with suppress(OSError):
-                status = os.stat(path)
-                if name is not None:
-                    blob = found.setdefault((status.st_dev, status.st_ino), _Kept(status.st_mtime, status.st_size, []))
-                    blob.places.append((name, path))
-        return list(found.values())
 
     def _let_go(self, name: str, digest: Digest) -> None:
         with suppress(Refusal, OcibuildError):

@@ -103,20 +103,26 @@ class Fault:
 
 
 class Faults:
-    """Stands between a registry and its server. `ended` is set when waiting has no use any more."""
+    """Stands between a registry and its server. `ended` is set when waiting has no use any more.
+
+    What happens `always` is what the registry is like: it comes after what is planned, and is not cleared.
+    """
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
         self._lock = threading.Lock()
         self._planned: list[Fault] = []
+        self.always: list[Fault] = []
         self.seen: list[Seen] = []
         self.ranges = True
         self.ended = threading.Event()
 
     def plan(self, fault: Fault) -> Fault:
-        """Have it happen from now on."""
+        """Have it happen from now on. Raises ValueError, and re.error."""
         for pattern in (fault.method, fault.path):
             re.compile(pattern)
+        if fault.sent is not None and fault.sent < 1:
+            raise ValueError('an answer breaks after one byte or more; drop("answer") sends none')
         with self._lock:
             self._planned.append(fault)
         return fault
@@ -134,7 +140,7 @@ class Faults:
         with self._lock:
             self.seen.append(seen)
             due: list[Fault] = []
-            for fault in self._planned:
+            for fault in (*self._planned, *self.always):
                 # One of those that end a request: the next one is for the next request.
                 if not (fault.ends and any(other.ends for other in due)) and fault.meets(seen):
                     due.append(fault)
@@ -239,7 +245,8 @@ class _Answer:
         changes = {name: value for fault in self._due for name, value in fault.headers.items()}
         shortest = min((fault.truncate for fault in self._due if fault.truncate is not None), default=None)
         if shortest is not None:
-            changes["Content-Length"] = str(shortest)
+            whole = [int(value) for name, value in headers if name.lower() == "content-length"]
+            changes["Content-Length"] = str(min([shortest, *whole]))
         if not self._ranges:
             changes["Accept-Ranges"] = ""
         names = {name.lower() for name in changes}

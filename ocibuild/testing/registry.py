@@ -73,8 +73,7 @@ class Registry:
         self._faults = Faults(app)
         self._faults.ranges = ranges
         if not referrers:
-            self._faults.plan(_without_referrers())
-            self._faults.plan(_without_subjects())
+            self._faults.always += [_without_referrers(), _without_subjects()]
         self._limits = limits
         self._server_of = Server
         self._server: Server | None = None
@@ -194,7 +193,7 @@ class Registry:
     # Faults
 
     def plan(self, fault: Fault) -> Fault:
-        """Have any fault happen from now on; the methods below plan the usual ones."""
+        """Have any fault happen from now on; the methods below plan the usual ones. Raises ValueError, and re.error."""
         return self._faults.plan(fault)
 
     def clear(self) -> None:

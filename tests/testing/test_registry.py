@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.client
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -131,6 +132,17 @@ def test_a_body_is_cut_short_as_if_that_were_all(oci_registry: Registry) -> None
     oci_registry.truncate(100, path="/blobs/")
     told = asker(oci_registry).ask("GET", f"/v2/a/blobs/{DIGEST}")
     assert (told.headers["content-length"], told.body) == ("100", BLOB[:100])
+    oci_registry.truncate(10_000_000, path="/blobs/")
+    assert asker(oci_registry).ask("GET", f"/v2/a/blobs/{DIGEST}").body == BLOB
+    oci_registry.truncate(0, path="/blobs/")
+    assert asker(oci_registry).ask("GET", f"/v2/a/blobs/{DIGEST}").body == b""
+
+
+def test_a_fault_that_cannot_be_is_told_when_it_is_planned(oci_registry: Registry) -> None:
+    with pytest.raises(ValueError, match="one byte"):
+        oci_registry.drop(sent=0)
+    with pytest.raises(re.error):
+        oci_registry.refuse(503, path="(")
 
 
 def test_a_body_is_of_other_bytes(oci_registry: Registry) -> None:
@@ -173,6 +185,7 @@ def test_it_knows_no_ranges_and_no_referrers(tmp_path: Path) -> None:
         told = served.ask("GET", f"/v2/a/blobs/{DIGEST}", Range="bytes=5-9")
         assert (told.status, told.body) == (200, BLOB)
         assert "accept-ranges" not in told.headers
+        registry.clear()
         assert served.ask("GET", f"/v2/a/referrers/{digest}").status == 404
         document = json.dumps({**served.document("a"), "subject": {"mediaType": "a/b", "digest": digest, "size": 1}})
         told = served.ask("PUT", "/v2/a/manifests/2", document.encode())
