@@ -48,7 +48,7 @@ class Clients:
 
         if not self._is_open:
             return Client.of(reference, settings, watch)
-        from dataclasses import replace
+        from ocibuild.record import replace
 
         with self._lock:
             # Files may say other things of another repository, so it is not the host alone.

@@ -11,7 +11,6 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +21,7 @@ from requests import Response
 
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, NetworkError, NotFoundError, OcibuildError, RegistryError, UsageError
+from ocibuild.record import record, replace
 from ocibuild.registry import daemonjson, download, hosts, policy
 from ocibuild.registry.client import Client
 from ocibuild.registry.hosts import Host
@@ -43,7 +43,7 @@ _SWITCHES = frozenset({"tls-expected", "https-expected", "connection-refused", "
 _FAILURES = (NetworkError, RegistryError, NotFoundError, ContentError)
 
 
-@dataclass(frozen=True)
+@record
 class Endpoint:
     """A place to read a repository from. `root` is what `/v2` is there; `path` is the file that names it.
 

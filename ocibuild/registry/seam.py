@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -19,6 +18,7 @@ from oras.container import Container
 from requests import Response
 
 from ocibuild.errors import AuthorizationError, NetworkError, RegistryError, UsageError
+from ocibuild.record import replace
 from ocibuild.registry import auth as _registered
 from ocibuild.registry import policy, problem
 from ocibuild.registry.auth import Auth
