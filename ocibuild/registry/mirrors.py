@@ -23,7 +23,7 @@ from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, NetworkError, NotFoundError, OcibuildError, RegistryError, UsageError
 from ocibuild.record import record, replace
 from ocibuild.registry import daemonjson, download, hosts, policy
-from ocibuild.registry.client import Client
+from ocibuild.registry.connection import Connection
 from ocibuild.registry.hosts import Host
 from ocibuild.registry.origin import Origin
 from ocibuild.registry.scope import needed
@@ -214,7 +214,7 @@ class Ways:
     def close(self) -> None:
         """Close pooled connections."""
         for way in self._made.values():
-            way.client.close()
+            way.connection.close()
 
     def at(self, transport: Transport) -> int:
         """Which endpoint a way leads to; their number for the registry itself."""
@@ -250,8 +250,8 @@ class _Elsewhere(Transport):
             timeouts=times,
         )
         self.end = end
-        self.client = Client(end.origin.netloc, insecure=end.origin.scheme == "http", settings=mine, watch=watch)
-        super().__init__(end.origin, self.client.session, self.client.auth, mine)
+        self.connection = Connection(mine, end.origin.scheme)
+        super().__init__(end.origin, self.connection.session, self.connection.auth, mine)
 
     @contextmanager
     def exchange(self, call: Call, watch: Watch) -> Iterator[Response]:
