@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.registry.double import Registry
+
 MODULE = b"\0asm\1\0\0\0"  # the smallest module: the header alone (WebAssembly core specification, 5.5.16)
 
 HEAVY = {
@@ -121,6 +123,21 @@ def test_packing_stays_within_its_budget(tmp_path: Path) -> None:
     assert compiled(found) == []
     assert found.collected <= 8
     assert found.options <= 55
+
+
+def test_pushing_stays_within_its_budget(tmp_path: Path) -> None:
+    cost(PACKING["the library"], tmp_path)
+    with Registry() as registry:
+        push = f"import ocibuild; ocibuild.push('oci:hello.oci', '{registry.host}/hello:1')"
+        first, again = cost(push, tmp_path), cost(push, tmp_path)
+    assert "ocibuild.registry.upload" in first.ours, "nothing was pushed"
+    for found in (first, again):
+        assert len(found.ours) <= 75, sorted(found.ours)
+        assert len(found.modules) <= 400, sorted(found.modules)
+        assert "oras.auth" in found.modules
+        assert not {"jsonschema", "attr", "referencing", "rich", "oras.provider", "oras.oci"} & set(found.modules)
+        assert compiled(found) == []
+        assert found.started == []
 
 
 KINDS = {

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ocibuild.api import places
 from ocibuild.api.picking import pick
@@ -18,6 +17,7 @@ from ocibuild.content.blob import BLOCK, Blob, Bytes, File
 from ocibuild.content.flow import Event
 from ocibuild.errors import InputError, UsageError
 from ocibuild.pack.plan import parse_created, rfc3339
+from ocibuild.record import record
 from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.descriptor import EMPTY, EMPTY_BYTES, Descriptor
 from ocibuild.spec.digest import Digest
@@ -26,7 +26,7 @@ from ocibuild.store.base import Referrers
 from ocibuild.store.copy import Copied
 
 
-@dataclass(frozen=True)
+@record
 class Attached:
     """`descriptor` is the new manifest's, `reference` its name in a form every command accepts."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -26,6 +25,7 @@ from ocibuild.image.shapes.recognise import (
     recognise,
 )
 from ocibuild.pack.presets import Preset, preset
+from ocibuild.record import record
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.config import ImageConfig
 from ocibuild.spec.descriptor import Descriptor
@@ -50,7 +50,7 @@ _SHAPES: dict[str, frozenset[ShapeName]] = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Finding:
     """`where` is the file or the platform's image; `cure` says what to do."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ocibuild.api import engines, places
@@ -21,6 +21,7 @@ from ocibuild.binary.wasm import WasmFacts
 from ocibuild.content.flow import Event
 from ocibuild.image.look import Look
 from ocibuild.image.shapes.recognise import find_program, recognise
+from ocibuild.record import record
 from ocibuild.run import child, command, container, engine, runtime, serving, unpack
 from ocibuild.run.child import Outcome
 from ocibuild.run.container import Container
@@ -37,7 +38,7 @@ from ocibuild.store.layout import LayoutStore
 _TARS = ("image", "compat")
 
 
-@dataclass(frozen=True)
+@record
 class Handover:
     """To whom a program is handed: `engine` is docker, podman or containerd; `runtime` what starts it there, looked for
     where it is None; `extra` are further words for the engine's own `run`.
@@ -48,7 +49,7 @@ class Handover:
     extra: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class _Prepared:
     """A container to run, the layout that holds its image alone, and where an engine could pull that image from."""
 
@@ -57,7 +58,7 @@ class _Prepared:
     published: str | None
 
 
-@dataclass(frozen=True)
+@record
 class _Found:
     """The manifest that holds the program, and what the program is. `place` names it for any command."""
 

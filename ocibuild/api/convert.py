@@ -6,7 +6,7 @@ means, and what goes along with the new manifest.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 from ocibuild.api import places, transfer
@@ -25,6 +25,7 @@ from ocibuild.image.shapes import Shape, carry, shape
 from ocibuild.image.shapes.recognise import recognise
 from ocibuild.pack import presets
 from ocibuild.pack.describe import described
+from ocibuild.record import record
 from ocibuild.spec import annotation, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest
@@ -40,7 +41,7 @@ _LONG = 32 * 1024 * 1024
 _CONVERTIBLE = ("image", "compat", "wasm-layer", "artifact", "solo", "wasm-to-oci")
 
 
-@dataclass(frozen=True)
+@record
 class _Wish:
     """What the new image is to be."""
 
@@ -52,7 +53,7 @@ class _Wish:
     origin: str
 
 
-@dataclass(frozen=True)
+@record
 class _Outcome:
     """Where the image is to be read, its root, and what is to be said."""
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ocibuild.api.session import Session
 from ocibuild.content.flow import Event
 from ocibuild.errors import UsageError
 from ocibuild.pack import naming
+from ocibuild.record import record
 from ocibuild.spec.reference import Reference
 
 _VARIABLES = ("OCIBUILD_REPO", "KO_DOCKER_REPO")
@@ -18,7 +18,7 @@ _KO_LOCAL = ("ko.local", "kind.local")
 _FIELD = re.compile(r"\{([^{}]*)\}")
 
 
-@dataclass(frozen=True)
+@record
 class Wanted:
     """One thing to make: `key` tells it from others, `name` and `path` are for its repository; `source` is for people.
 

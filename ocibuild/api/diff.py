@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, BinaryIO
 
@@ -15,6 +14,7 @@ from ocibuild.content.blob import BLOCK
 from ocibuild.errors import ContentError
 from ocibuild.image.rootfs import Member, RootFs
 from ocibuild.image.shapes.recognise import has_rootfs, recognise
+from ocibuild.record import record
 from ocibuild.spec import jsonform
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest
@@ -24,7 +24,7 @@ from ocibuild.store.graph import node
 Found = tuple[Source, Descriptor]
 
 
-@dataclass(frozen=True)
+@record
 class Difference:
     """`where` is a path in words (`linux/amd64: config.Env[0]`); `old` and `new` are None where there is nothing."""
 

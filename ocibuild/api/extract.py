@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -14,6 +13,7 @@ from ocibuild.content import atomic
 from ocibuild.content.blob import BLOCK
 from ocibuild.errors import UsageError
 from ocibuild.image.shapes.recognise import Program, find_program, recognise
+from ocibuild.record import record
 from ocibuild.spec.digest import Digest
 
 _WASM = b"\0asm"
@@ -23,7 +23,7 @@ class _Out(Protocol):
     def write(self, data: bytes, /) -> object: ...
 
 
-@dataclass(frozen=True)
+@record
 class Extracted:
     """`path` is the file written, None where the bytes went to a stream; `digest` is of the program's bytes."""
 

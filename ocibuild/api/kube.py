@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ocibuild.api import places
@@ -17,6 +16,7 @@ from ocibuild.binary.wasm import WasmFacts
 from ocibuild.errors import UsageError
 from ocibuild.image.look import Look
 from ocibuild.image.shapes.recognise import Program, find_program, recognise
+from ocibuild.record import record
 from ocibuild.run import engine, pod
 from ocibuild.run.launch import Launch
 from ocibuild.run.pod import KINDS, Kind, RuntimeClass, Workload
@@ -36,7 +36,7 @@ _ANNOTATED = ("crun", "youki")
 """Handlers that want to be told; crun under the name crun-wasm does not."""
 
 
-@dataclass(frozen=True)
+@record
 class Kube:
     """The objects, in the order to apply them; `notes` are what keeps them from running, and the cure."""
 
@@ -52,7 +52,7 @@ class Kube:
         return {"apiVersion": "v1", "kind": "List", "items": list(self.documents)}
 
 
-@dataclass(frozen=True)
+@record
 class _Chosen:
     """The manifest that a node will run, under the digest that a Pod is to name."""
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ocibuild.api.session import Session
 from ocibuild.errors import UsageError
+from ocibuild.record import record, replace
 from ocibuild.registry import login as keeping
 from ocibuild.registry.credentials import Credential
 from ocibuild.registry.keychain import Keychain, Login
 from ocibuild.spec.reference import Reference, registry_of
 
 
-@dataclass(frozen=True)
+@record
 class LoggedIn:
     """What a login came to. `where` names the file or helper; `is_plain` where it is kept unencrypted.
 
@@ -28,7 +28,7 @@ class LoggedIn:
     shadowed: str | None
 
 
-@dataclass(frozen=True)
+@record
 class LoggedOut:
     """Where a host's login was taken from; `remains` names a place that still knows the host."""
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from ocibuild.errors import NotFoundError, UsageError
+from ocibuild.record import replace
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.spec.platform import Platform

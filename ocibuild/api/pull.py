@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import BinaryIO
 
 from ocibuild.api import places
@@ -11,6 +10,7 @@ from ocibuild.api.places import Place
 from ocibuild.api.session import Session
 from ocibuild.api.transfer import Transferred, transferred
 from ocibuild.errors import UsageError
+from ocibuild.record import replace
 
 
 def pull(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ from ocibuild.api.places import Place
 from ocibuild.api.session import Session
 from ocibuild.content.flow import Flow
 from ocibuild.errors import NotFoundError, RegistryError, StoreError, UsageError
+from ocibuild.record import record
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.store.layout import LayoutStore
@@ -23,7 +23,7 @@ LOOKED_AT = 1000
 """How many tags of a repository are asked what they point at before a manifest goes."""
 
 
-@dataclass(frozen=True)
+@record
 class Removed:
     """What is gone, or would be with a dry run.
 

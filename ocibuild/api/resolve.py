@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +20,7 @@ from ocibuild.image.plan import ImagePlan
 from ocibuild.pack import configfile, presets
 from ocibuild.pack.configfile import ConfigFile
 from ocibuild.pack.options import Options
+from ocibuild.record import record
 from ocibuild.run import placeholders
 from ocibuild.run.placeholders import SCHEME, Document, Placeholder
 from ocibuild.spec.reference import Reference
@@ -31,7 +32,7 @@ _AT_ONCE = 4
 _UNFIT = ("not-convertible", "shape-conflict")
 
 
-@dataclass(frozen=True)
+@record
 class Image:
     """What a placeholder stands for: `source` is a file, a folder, or a target's name; `reference` its digest reference.
 
@@ -45,7 +46,7 @@ class Image:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@record
 class Resolved:
     """The files' text with references in it, and the images, in the order they were met."""
 
@@ -160,7 +161,7 @@ def _wanted(documents: Sequence[Document], targets: Sequence[str]) -> list[Wante
     return list(found.values())
 
 
-@dataclass(frozen=True)
+@record
 class _Asked:
     targets: ConfigFile | None
     consumer: str

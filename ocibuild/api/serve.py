@@ -34,6 +34,9 @@ class Serving:
     Beyond this machine (`host`) it wants TLS and credentials, or to be told that it may be `insecure`. `collect` is the time
     in seconds between two rounds that remove what no manifest needs; None removes nothing. `sparse` takes manifests whose
     blobs are not here.
+
+    With `proxy`, the name or http(s):// address of another registry, it is a cache of that one and takes no pushes: see
+    ocibuild.serve.proxy for `proxy_fresh`, in seconds, and `proxy_limit`, in bytes.
     """
 
     folder: Path
@@ -49,6 +52,9 @@ class Serving:
     insecure: bool = False
     sparse: bool = False
     collect: float | None = None
+    proxy: str | None = None
+    proxy_fresh: float = 0.0
+    proxy_limit: int | None = None
     limits: Limits = Limits()
 
 
@@ -56,24 +62,17 @@ class Served:
     """A server that runs while the `with` lasts. `address` is host:port, as references begin; `registry` is what it serves."""
 
     def __init__(self, serving: Serving) -> None:
-        _equipped()
+        equipped()
         from ocibuild.serve.app import App
         from ocibuild.serve.browser import Browsers
         from ocibuild.serve.page.site import Site
-        from ocibuild.serve.registry import Registry
         from ocibuild.serve.server import Server
 
         access = _access(serving)
         context = _tls(serving)
         _guarded(serving, context is not None)
         _usable(serving)
-        self.registry: Registry = Registry(
-            serving.folder,
-            clock=ambient.seconds,
-            name=serving.name,
-            limits=serving.limits,
-            sparse=serving.sparse,
-        )
+        self.registry: Registry = _content(serving)
         self._serving = serving
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="ocibuild-keep", daemon=True)
@@ -104,6 +103,7 @@ class Served:
     def end(self) -> None:
         """Stop within a second."""
         self._ended.set()
+        self.registry.close()
         self._server.end()
 
     def _keep(self) -> None:
@@ -139,7 +139,8 @@ def serve(serving: Serving) -> Served:
     return Served(serving)
 
 
-def _equipped() -> None:
+def equipped() -> None:
+    """Nothing, where what the registry is built on is installed. Raises ToolError (`extra-missing`)."""
     for package in ("bcrypt", "cheroot", "jinja2", "werkzeug"):
         if importlib.util.find_spec(package) is None:
             raise ToolError(
@@ -147,6 +148,37 @@ def _equipped() -> None:
                 code="extra-missing",
                 hint="pip install 'ocibuild[serve]'",
             )
+
+
+def _content(serving: Serving) -> Registry:
+    from ocibuild.serve.proxy import Proxy
+    from ocibuild.serve.registry import Registry
+
+    if serving.proxy is None:
+        return Registry(
+            serving.folder,
+            clock=ambient.seconds,
+            name=serving.name,
+            limits=serving.limits,
+            sparse=serving.sparse,
+        )
+    from ocibuild.api.upstream import Behind
+
+    behind = Behind(serving.proxy)
+    host, _, port = behind.place.rpartition(":")
+    if port == str(serving.port) and _is_loopback(host.strip("[]")) and _is_loopback(serving.host):
+        raise UsageError(
+            f"--proxy {serving.proxy} is this server itself", hint="name the other registry, or choose another --port"
+        )
+    return Proxy(
+        serving.folder,
+        clock=ambient.seconds,
+        upstream=behind,
+        fresh=serving.proxy_fresh,
+        most=serving.proxy_limit,
+        name=serving.name,
+        limits=serving.limits,
+    )
 
 
 def _access(serving: Serving) -> Access:
@@ -203,6 +235,8 @@ def _is_loopback(host: str) -> bool:
 
 def _usable(serving: Serving) -> None:
     folder = serving.folder
+    if serving.proxy is not None and serving.read_only:
+        raise UsageError("a proxy keeps what it pulls, and takes no pushes anyway", hint="leave --read-only out")
     if serving.name is not None and not naming.is_name(serving.name):
         raise UsageError(
             f"{serving.name!r} is no repository name", code="reference-invalid", hint="use a-z, 0-9, - and /"

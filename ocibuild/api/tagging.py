@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 
 from ocibuild.api import places
 from ocibuild.api.session import Session
 from ocibuild.errors import NotFoundError, StoreError, UsageError
+from ocibuild.record import record
 from ocibuild.spec import annotation
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
@@ -15,7 +15,7 @@ from ocibuild.spec.reference import Reference, is_tag
 from ocibuild.store.base import Source
 
 
-@dataclass(frozen=True)
+@record
 class Tagged:
     """`references` are the new names, in a form every command accepts."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import BinaryIO
 
 from ocibuild.api import places
@@ -12,6 +11,7 @@ from ocibuild.api.places import Place
 from ocibuild.api.session import Session
 from ocibuild.content.flow import Flow
 from ocibuild.errors import InputError, UsageError
+from ocibuild.record import record
 from ocibuild.spec import annotation
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store import copy as copying
@@ -19,7 +19,7 @@ from ocibuild.store.base import Source, Target
 from ocibuild.store.copy import Copied
 
 
-@dataclass(frozen=True)
+@record
 class Transferred:
     """What was copied, and the name of the result in a form every command accepts.
 

@@ -24,6 +24,16 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
     return int(match[1]) * _UNITS[match[2]]
 
 
+def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})([MGT])(i?)B", text)
+    if match is None or not int(match[1]):
+        raise click.BadParameter("write a size such as 500MB or 20GiB", context, parameter)
+    unit: int = (1024 if match[3] else 1000) ** ("MGT".index(match[2]) + 2)
+    return int(match[1]) * unit
+
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -51,6 +61,19 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     callback=_seconds,
     help="Remove what no manifest needs, every so often, as in 1h.",
 )
+@click.option("--proxy", metavar="REGISTRY", help="Be a cache of that registry, as docker.io or http://localhost:5000.")
+@click.option(
+    "--proxy-fresh",
+    metavar="TIME",
+    callback=_seconds,
+    help="Believe a tag that long before asking again, as in 30s.  [default: ask each time]",
+)
+@click.option(
+    "--proxy-limit",
+    metavar="SIZE",
+    callback=_bytes,
+    help="Keep no more than that, as in 20GB; what was not asked for the longest goes.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but the address and errors.")
 @json_option
 def serve_command(
@@ -67,6 +90,9 @@ def serve_command(
     insecure: bool,
     sparse: bool,
     collect: float | None,
+    proxy: str | None,
+    proxy_fresh: float | None,
+    proxy_limit: int | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -89,6 +115,9 @@ def serve_command(
         insecure=insecure,
         sparse=sparse,
         collect=collect,
+        proxy=proxy,
+        proxy_fresh=proxy_fresh or 0.0,
+        proxy_limit=proxy_limit,
     )
     with suppress(KeyboardInterrupt), serve(serving) as served:
         if as_json:
@@ -96,5 +125,6 @@ def serve_command(
         else:
             show.result(served.address)
             if not quiet:
-                show.note(f"serving {folder}; Ctrl-C ends it")
+                what = f"serving {folder}" if proxy is None else f"serving {proxy} through {folder}"
+                show.note(f"{what}; Ctrl-C ends it")
         served.wait()

@@ -12,7 +12,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,6 +20,7 @@ from oras.auth.base import AuthBackend
 from requests import Response
 
 from ocibuild.errors import AuthorizationError, RegistryError
+from ocibuild.record import record, replace
 from ocibuild.registry import authfile, challenge, problem, realm, token
 from ocibuild.registry.challenge import Challenge
 from ocibuild.registry.credentials import Credential
@@ -36,7 +36,7 @@ Ask = Callable[[str, str, Mapping[str, str], bytes | None], Response]
 """Sends (method, URL, headers, body) to a realm, with no credentials of ours but those given."""
 
 
-@dataclass(frozen=True)
+@record
 class _Wish:
     """A token that is wanted: at which realm, of which service, for which scopes, the challenge's own first."""
 

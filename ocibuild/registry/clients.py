@@ -6,24 +6,24 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ocibuild.registry.client import Client
+    from ocibuild.registry.connection import Connection
     from ocibuild.registry.settings import Settings
     from ocibuild.registry.transport import Watch
     from ocibuild.spec.reference import Reference
 
 
 class Clients:
-    """One client a registry while it is open: its connections, its tokens and what it has learned of the registry.
+    """One connection a registry while it is open: its sockets, its tokens and what it has learned of the registry.
 
     What the machine's files say of a repository is read once while it is open.
 
-    Before `open` and after `close` every client is for one user, who gives it back with `release`.
+    Before `open` and after `close` each is for one user, who gives it back with `release`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: list[tuple[str, Settings, Client]] = []
-        self._ways: dict[str, tuple[Settings, Client]] = {}
+        self._kept: list[tuple[str, Settings, Connection]] = []
+        self._ways: dict[str, tuple[Settings, Connection]] = {}
         self._is_open = False
 
     def open(self) -> None:
@@ -39,42 +39,42 @@ class Clients:
         """Close all that were kept: another login counts from now on."""
         with self._lock:
             kept, self._kept, self._ways = self._kept, [], {}
-        for _, _, client in kept:
-            client.close()
+        for _, _, connection in kept:
+            connection.close()
 
-    def of(self, reference: Reference, settings: Settings, watch: Watch) -> Client:
-        """The client for a reference's registry; see Seam.of for what is raised."""
-        from ocibuild.registry.client import Client
+    def of(self, reference: Reference, settings: Settings, watch: Watch) -> Connection:
+        """The connection for a reference's registry; see Connection.of for what is raised."""
+        from ocibuild.registry.connection import Connection
 
         if not self._is_open:
-            return Client.of(reference, settings, watch)
-        from dataclasses import replace
+            return Connection.of(reference, settings, watch)
+        from ocibuild.record import replace
 
         with self._lock:
             # Files may say other things of another repository, so it is not the host alone.
-            asked, client = self._ways.get(reference.name, (None, None))
-            if client is None or asked != settings:
-                client = self._found(reference, settings, watch)
-                self._ways[reference.name] = (settings, client)
+            asked, connection = self._ways.get(reference.name, (None, None))
+            if connection is None or asked != settings:
+                connection = self._found(reference, settings, watch)
+                self._ways[reference.name] = (settings, connection)
             # A helper is called off with who needs it now, and not with who needed it first.
-            client.auth.keychain = replace(client.auth.keychain, answers=settings.answers)
-            return client
+            connection.auth.keychain = replace(connection.auth.keychain, answers=settings.answers)
+            return connection
 
-    def _found(self, reference: Reference, settings: Settings, watch: Watch) -> Client:
+    def _found(self, reference: Reference, settings: Settings, watch: Watch) -> Connection:
         from ocibuild.registry import policy
-        from ocibuild.registry.client import Client
+        from ocibuild.registry.connection import Connection
 
         found = policy.approach(reference, settings)
-        for host, known, client in self._kept:
+        for host, known, connection in self._kept:
             if host == reference.api_host and known == found.settings:
-                return client
-        made = Client.of(reference, settings, watch)
+                return connection
+        made = Connection.of(reference, settings, watch)
         self._kept.append((reference.api_host, found.settings, made))
         return made
 
-    def release(self, client: Client) -> None:
-        """Close a client that nobody shares."""
+    def release(self, connection: Connection) -> None:
+        """Close a connection that nobody shares."""
         with self._lock:
-            is_kept = any(known is client for _, _, known in self._kept)
+            is_kept = any(known is connection for _, _, known in self._kept)
         if not is_kept:
-            client.close()
+            connection.close()

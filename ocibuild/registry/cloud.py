@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ocibuild.record import record
 from ocibuild.registry.credentials import Credential, Look
 
 _NOBODY = re.compile(r"(?!)")
@@ -26,7 +26,7 @@ _KEY_FILES = ("GOOGLE_APPLICATION_CREDENTIALS", "CLOUDSDK_AUTH_CREDENTIAL_FILE_O
 _LARGEST = 64 * 1024
 
 
-@dataclass(frozen=True)
+@record
 class Provider:
     """One service: `hosts` for people, `pattern` for the whole of a host[:port], its looks, and its helpers' names."""
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import re
-from dataclasses import dataclass, field
 from typing import Literal
+
+from ocibuild.record import field, record
 
 _TOKEN = re.compile(r"gh[pousr]_|github_pat_|gl[a-z]{1,5}-|dckr_pat_|dop_v1_|AKIA|ya29\.|eyJ")
 Kind = Literal["password", "identity token", "registry token"]
 
 
-@dataclass(frozen=True)
+@record
 class Credential:
     """A user name and password, an identity token to trade for access tokens, or a registry token to send as it is.
 
@@ -68,7 +69,7 @@ class Credential:
         return "" if self.username or self.identity_token or self.registry_token else "it names no user"
 
 
-@dataclass(frozen=True)
+@record
 class Look:
     """A look at one place: `found`, where it knows the host, and `said`, in words, without a secret."""
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ocibuild.errors import RegistryError, UsageError
+from ocibuild.record import record
 from ocibuild.registry import certs
 from ocibuild.registry.origin import Origin, public
 from ocibuild.registry.settings import Settings
 
 
-@dataclass(frozen=True)
+@record
 class Daemon:
     """`mirrors` are URLs, for Docker Hub only; `insecure` are hosts, with their ports, and networks."""
 

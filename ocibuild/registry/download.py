@@ -66,6 +66,23 @@ def _begins(transport: Transport, where: str, descriptor: Descriptor, watch: Wat
         return response.ok or (response.status_code == 416 and descriptor.size == 0)
 
 
+def size(transport: Transport, repository: str, digest: Digest, watch: Watch) -> int:
+    """How many bytes a blob has, by HEAD, or by asking for one byte. Raises NotFoundError (`not-found`), and refusals."""
+    where = url(transport, repository, "blobs", digest)
+    response = transport.send(Call("HEAD", where), watch)
+    length = response.headers.get("Content-Length", "")
+    if response.status_code in (403, 405) or (response.status_code == 200 and not length.isdigit()):
+        with transport.exchange(Call("GET", where, {"Range": "bytes=0-0"}, stream=True), watch) as response:
+            response.close()
+        name = "Content-Range" if response.status_code in (206, 416) else "Content-Length"
+        length = response.headers.get(name, "").rpartition("/")[2]
+    if response.status_code == 404:
+        raise absent(f"{transport.origin.netloc}/{repository} has no {digest}", response)
+    if response.status_code not in (200, 206, 416) or not (length.isascii() and length.isdigit()):
+        raise problem.refusal(response, f"to say how large {digest} is")
+    return int(length)
+
+
 def look(transport: Transport, repository: str, name: str, watch: Watch) -> Descriptor | None:
     """What HEAD says a tag or digest stands for; None where its answer leaves that open, also whether it exists."""
     response = transport.send(Call("HEAD", url(transport, repository, "manifests", name), {"Accept": ACCEPT}), watch)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, cast
@@ -21,6 +20,7 @@ from ocibuild.content import atomic
 from ocibuild.content.blob import BLOCK
 from ocibuild.errors import ContentError
 from ocibuild.image.rootfs import read_layer
+from ocibuild.record import record
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.base import Source
 
@@ -35,7 +35,7 @@ _PROBLEMS = {
 }
 
 
-@dataclass(frozen=True)
+@record
 class Item:
     """A layer and the name it is to have; `is_folder` for an archive of one, that is to be unpacked."""
 
@@ -133,7 +133,7 @@ def _folder(folder: Path, name: str) -> None:
         final.mkdir(parents=True, exist_ok=True)
 
 
-@dataclass(frozen=True)
+@record
 class _Aside:
     """The one blob the image reader asks for."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ocibuild.errors import RegistryError, UsageError
+from ocibuild.record import record
 from ocibuild.registry import certs
 from ocibuild.registry.origin import Origin, public
 from ocibuild.registry.settings import Certificate, Settings, Trust
@@ -24,7 +24,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d*)?)(ns|us|µs|ms|s|m|h)")
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass(frozen=True)
+@record
 class Host:
     """One host. `root` is what `/v2` is there: with `override_path` whatever path the file gives.
 
@@ -40,7 +40,7 @@ class Host:
     trust: Trust
 
 
-@dataclass(frozen=True)
+@record
 class Hosts:
     """A file: hosts to try in order, and the server behind them."""
 

@@ -8,11 +8,11 @@ and clouds provide. Inside a file: credHelpers, credsStore, auths. docs/credenti
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ocibuild.errors import ToolError
+from ocibuild.record import field, record
 from ocibuild.registry import authfile, cloud, helper
 from ocibuild.registry.answers import Answers
 from ocibuild.registry.credentials import Credential, Look, shown
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ocibuild.registry.settings import Settings
 
 
-@dataclass(frozen=True)
+@record
 class Login:
     """A host that some place knows: for `login --list`. `kind` is a credential's, or `helper` where one is to be asked."""
 
@@ -31,7 +31,7 @@ class Login:
     username: str = ""
 
 
-@dataclass(frozen=True)
+@record
 class _Program:
     """A helper that is only asked when nothing before it knew the host."""
 
@@ -40,7 +40,7 @@ class _Program:
     is_wanted: bool = True  # False where nobody named it, and it merely happens to be installed
 
 
-@dataclass
+@record
 class Keychain:
     """Finds the credential of a host. `notes` collects, for people, what could not be read on the way.
 

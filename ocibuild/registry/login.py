@@ -6,11 +6,11 @@ Kept in the file that was named, else docker's config.json, or in the helper whi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ocibuild.errors import StoreError, UsageError
+from ocibuild.record import record
 from ocibuild.registry import authfile, helper
 from ocibuild.registry.credentials import Credential
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ocibuild.registry.client import Client
 
 
-@dataclass(frozen=True)
+@record
 class Kept:
     """Where a login is kept: a file, or a helper that the file names. `is_plain` where anyone who reads it knows it."""
 

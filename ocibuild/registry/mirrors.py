@@ -11,7 +11,6 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +21,9 @@ from requests import Response
 
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, NetworkError, NotFoundError, OcibuildError, RegistryError, UsageError
+from ocibuild.record import record, replace
 from ocibuild.registry import daemonjson, download, hosts, policy
-from ocibuild.registry.client import Client
+from ocibuild.registry.connection import Connection
 from ocibuild.registry.hosts import Host
 from ocibuild.registry.origin import Origin
 from ocibuild.registry.scope import needed
@@ -43,7 +43,7 @@ _SWITCHES = frozenset({"tls-expected", "https-expected", "connection-refused", "
 _FAILURES = (NetworkError, RegistryError, NotFoundError, ContentError)
 
 
-@dataclass(frozen=True)
+@record
 class Endpoint:
     """A place to read a repository from. `root` is what `/v2` is there; `path` is the file that names it.
 
@@ -214,7 +214,7 @@ class Ways:
     def close(self) -> None:
         """Close pooled connections."""
         for way in self._made.values():
-            way.client.close()
+            way.connection.close()
 
     def at(self, transport: Transport) -> int:
         """Which endpoint a way leads to; their number for the registry itself."""
@@ -250,8 +250,8 @@ class _Elsewhere(Transport):
             timeouts=times,
         )
         self.end = end
-        self.client = Client(end.origin.netloc, insecure=end.origin.scheme == "http", settings=mine, watch=watch)
-        super().__init__(end.origin, self.client.session, self.client.auth, mine)
+        self.connection = Connection(mine, end.origin.scheme)
+        super().__init__(end.origin, self.connection.session, self.connection.auth, mine)
 
     @contextmanager
     def exchange(self, call: Call, watch: Watch) -> Iterator[Response]:

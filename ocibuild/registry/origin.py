@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from ocibuild.errors import RegistryError
+from ocibuild.record import record
 
 _PORTS = {"http": 80, "https": 443}
 _NEARNESS = ("a public", "a private", "a local")
 
 
-@dataclass(frozen=True)
+@record
 class Origin:
     """Where a URL leads. Only equal origins share credentials."""
 

@@ -4,16 +4,15 @@ over http or https, and whose certificates count. It holds for reading and writi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from ocibuild.errors import UsageError
+from ocibuild.record import record, replace
 from ocibuild.registry import certs, daemonjson, hosts, registriesconf
 from ocibuild.registry.origin import Origin
 from ocibuild.registry.settings import Settings, Trust
 from ocibuild.spec.reference import Reference
 
 
-@dataclass(frozen=True)
+@record
 class Approach:
     """How a registry is spoken to. `is_doubtful`: https, and where TLS is not spoken http."""
 

@@ -12,13 +12,13 @@ import random
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from requests import Response
 
 from ocibuild.errors import ContentError, RegistryError
+from ocibuild.record import record
 from ocibuild.registry import download, listing, problem
 from ocibuild.registry.origin import Origin, follow
 from ocibuild.registry.transport import Call, Transport, Watch
@@ -39,7 +39,7 @@ _NO_API = frozenset({400, 404, 405, 406, 410, 415, 429, 501})
 """Statuses of registries that do not know the API. 429: GHCR sends who asks to a web page, and that one answers so."""
 
 
-@dataclass(frozen=True)
+@record
 class Unlisted:
     """A manifest that was pushed and refers to `subject`. `existed` where it was there before, and may be listed."""
 
@@ -168,7 +168,7 @@ def _index(data: bytes, what: str) -> Index:
 # The list under a tag.
 
 
-@dataclass(frozen=True)
+@record
 class _Kept:
     """The list as it was read: its JSON, its entries, and what marks this state of it."""
 
@@ -209,17 +209,24 @@ def _is_itself(data: bytes, subject: Digest) -> bool:
     return Digest.from_hasher(hasher, subject.algorithm) == subject
 
 
-@dataclass
 class _Change:
     """One list that is to have entries, or to lose one."""
 
-    transport: Transport
-    repository: str
-    subject: Digest
-    added: Sequence[Descriptor] = ()
-    gone: Digest | None = None
-    is_made: bool = False
-    _last: list[Any] | None = None
+    def __init__(
+        self,
+        transport: Transport,
+        repository: str,
+        subject: Digest,
+        added: Sequence[Descriptor] = (),
+        gone: Digest | None = None,
+    ) -> None:
+        self.transport = transport
+        self.repository = repository
+        self.subject = subject
+        self.added = added
+        self.gone = gone
+        self.is_made = False
+        self._last: list[Any] | None = None
 
     def look(self, watch: Watch) -> bool:
         """Write the list where it is not as it should be. True once it is, and was so the last time too."""

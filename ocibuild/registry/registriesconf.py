@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ocibuild.errors import UsageError
+from ocibuild.record import record
 from ocibuild.registry.settings import Settings
 
 VARIABLE = "CONTAINERS_REGISTRIES_CONF"
@@ -23,7 +23,7 @@ VARIABLE = "CONTAINERS_REGISTRIES_CONF"
 _PULLS = ("all", "digest-only", "tag-only")
 
 
-@dataclass(frozen=True)
+@record
 class Mirror:
     """Another place for the same content. `pulls` is "all", "digest-only" or "tag-only"."""
 
@@ -32,7 +32,7 @@ class Mirror:
     pulls: str = "all"
 
 
-@dataclass(frozen=True)
+@record
 class Registry:
     """One `[[registry]]`. `location` is where the content really is, "" for where its name says; `path` says who says so."""
 

@@ -6,10 +6,8 @@ Below every method of `oras.provider.Registry` lie `do_request` and a few helper
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -18,16 +16,16 @@ import oras.provider
 from oras.container import Container
 from requests import Response
 
-from ocibuild.errors import AuthorizationError, NetworkError, RegistryError, UsageError
-from ocibuild.registry import auth as _registered
-from ocibuild.registry import policy, problem
-from ocibuild.registry.auth import Auth
+from ocibuild.errors import AuthorizationError, RegistryError, UsageError
+from ocibuild.record import replace
+from ocibuild.registry import problem
+from ocibuild.registry.connection import Connection
 from ocibuild.registry.container import RegistryContainer
 from ocibuild.registry.credentials import Credential
 from ocibuild.registry.keychain import Keychain
 from ocibuild.registry.origin import Origin, follow
 from ocibuild.registry.settings import Settings
-from ocibuild.registry.transport import Body, Call, Transport, Watch, harden
+from ocibuild.registry.transport import Body, Call, Transport, Watch
 from ocibuild.spec import jsonform
 from ocibuild.spec.reference import Reference
 
@@ -36,11 +34,12 @@ _IN_MEMORY = 256 * 1024 * 1024
 """The largest blob `get_blob` gives whole, in bytes; with `stream` it gives any."""
 
 _BACKENDS = ("ocibuild", "token", "basic")
-assert _registered.Auth is Auth  # importing it is what puts it into oras's table
 
 
 class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
     """An `oras.provider.Registry` for many threads. `insecure` is plain http, as oras has it; `settings` say the rest.
+
+    Over a `connection` it shares that one's connections, tokens, scheme and settings.
 
     `tls_verify` may be the path of a file with authorities. Of oras's auth backends, this one does what `token` and
     `basic` do; `ecr` is a credential helper's work.
@@ -58,6 +57,7 @@ class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
         *,
         settings: Settings | None = None,
         watch: Watch | None = None,
+        connection: Connection | None = None,
     ) -> None:
         if auth_backend not in _BACKENDS:
             raise RegistryError(
@@ -68,12 +68,12 @@ class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
         # tls_verify=False would silence urllib3's warnings for the whole process; our context takes care of it.
         super().__init__(hostname, insecure, True, auth_backend="ocibuild")
         ca_file = tls_verify if isinstance(tls_verify, str) else None
-        self.settings = settings or Settings(insecure=not tls_verify, ca_file=ca_file)
+        settings = settings or Settings(insecure=not tls_verify, ca_file=ca_file)
         self.watch = watch or Watch()
-        self.auth.keychain = Keychain.of(self.settings)
-        harden(self.session, self.settings)
-        self._transports: dict[Origin, Transport] = {}
-        self._lock = threading.Lock()
+        self.connection = connection or Connection(settings, "http" if insecure else "https")
+        self.settings = self.connection.settings
+        self.prefix: str = self.connection.prefix
+        self.session, self.auth = self.connection.session, self.connection.auth
 
     @classmethod
     def of(cls, reference: Reference, settings: Settings, watch: Watch | None = None) -> Self:
@@ -81,32 +81,16 @@ class Seam(oras.provider.Registry):  # type: ignore[misc]  # oras is untyped
 
         Raises UsageError (`registry-blocked`, and for files that cannot be used).
         """
-        found = policy.approach(reference, settings)
-        made = cls(reference.api_host, insecure=found.origin.scheme == "http", settings=found.settings, watch=watch)
-        if found.is_doubtful and not made._speaks_tls(found.origin):
-            made.prefix = "http"
-        return made
+        watch = watch or Watch()
+        return cls(reference.api_host, watch=watch, connection=Connection.of(reference, settings, watch))
 
     def transport(self, url: str) -> Transport:
         """The way to the origin of a URL."""
-        origin = Origin.of(url)
-        with self._lock:
-            if origin not in self._transports:
-                self._transports[origin] = Transport(origin, self.session, self.auth, self.settings)
-            return self._transports[origin]
+        return self.connection.transport(url)
 
     def close(self) -> None:
         """Close pooled connections."""
-        self.session.close()
-
-    def _speaks_tls(self, origin: Origin) -> bool:
-        try:
-            self.transport(str(origin)).send(Call("HEAD", f"{origin}/v2/", once=True), self.watch)
-        except NetworkError as error:
-            return error.code not in ("tls-expected", "connection-refused")
-        except RegistryError:
-            return True  # it refuses, and in TLS
-        return True
+        self.connection.close()
 
     def do_request(
         self,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import partial
 from urllib.parse import quote
 
@@ -31,14 +30,14 @@ STORED = frozenset({200, 201, 202, 204})
 """Statuses of a PUT or PATCH that mean yes; the specification has one for each, registries have more."""
 
 
-@dataclass
 class Upload:
     """One upload. `minimum` is the shortest chunk in bytes, but for the last, that the registry takes."""
 
-    transport: Transport
-    repository: str
-    url: str
-    minimum: int = 0
+    def __init__(self, transport: Transport, repository: str, url: str, minimum: int = 0) -> None:
+        self.transport = transport
+        self.repository = repository
+        self.url = url
+        self.minimum = minimum
 
     @classmethod
     def answered(cls, transport: Transport, repository: str, response: Response) -> Upload:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ocibuild import __version__
+from ocibuild.record import field, record
 from ocibuild.registry.answers import Answers
 from ocibuild.registry.credentials import Credential
 
 __all__ = ["Certificate", "Credential", "Patience", "Settings", "Timeouts", "Trust"]
 
 
-@dataclass(frozen=True)
+@record
 class Timeouts:
     """Seconds. No wait in this room is without one.
 
@@ -30,7 +30,7 @@ class Timeouts:
     slowest: int = 1024
 
 
-@dataclass(frozen=True)
+@record
 class Patience:
     """How refusals that may pass are met: `attempts` in all, pauses from `first` seconds doubling up to `longest`.
 
@@ -45,7 +45,7 @@ class Patience:
     budget: float = 300
 
 
-@dataclass(frozen=True)
+@record
 class Certificate:
     """A client's certificate, with its chain, and the key to it: files in PEM, which may be one and the same."""
 
@@ -53,7 +53,7 @@ class Certificate:
     key: Path
 
 
-@dataclass(frozen=True)
+@record
 class Trust:
     """What is known of one origin's TLS: authorities beside the system's, who we are to it, and whether it is believed
     without a check.
@@ -76,7 +76,7 @@ UNKNOWN = Trust()
 """Nothing is known but the system's authorities."""
 
 
-@dataclass(frozen=True)
+@record
 class Settings:
     """`plain_http` None means http for loopback hosts and https for all others. `insecure` accepts any certificate.
 

@@ -29,6 +29,7 @@ from ocibuild.store.base import Pushed, Source
 
 if TYPE_CHECKING:
     from ocibuild.registry.client import Client
+    from ocibuild.registry.connection import Connection
     from ocibuild.registry.mirrors import Ways
     from ocibuild.registry.referrers import Unlisted
     from ocibuild.registry.session import Upload
@@ -85,7 +86,13 @@ class RegistryStore:
 
     @cached_property
     def client(self) -> Client:
-        """The oras registry below."""
+        """oras's registry, over the store's connection."""
+        from ocibuild.registry.client import Client
+
+        return Client(self.reference.api_host, watch=self._watch, connection=self._connection)
+
+    @cached_property
+    def _connection(self) -> Connection:
         return self._clients.of(self.reference, self.settings, self._watch)
 
     @cached_property
@@ -106,8 +113,8 @@ class RegistryStore:
 
     @cached_property
     def _transport(self) -> Transport:
-        client = self.client
-        return client.transport(f"{client.prefix}://{self.reference.api_host}")
+        connection = self._connection
+        return connection.transport(f"{connection.prefix}://{self.reference.api_host}")
 
     # Source
 
@@ -142,6 +149,12 @@ class RegistryStore:
             return self._ways.read(ask, lasting=False)
         except NotFoundError:
             return False
+
+    def size(self, digest: Digest) -> int:
+        """How many bytes a blob has, as the registry says. Raises NotFoundError."""
+        from ocibuild.registry import download
+
+        return download.size(self._transport, self.repository, digest, self._watch)
 
     def open(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[BinaryIO]:
         """The content from `offset` on; verified while read from the start. Raises NotFoundError, ContentError."""
@@ -341,8 +354,9 @@ class RegistryStore:
                 referrers.settle(self._transport, self.repository, self._unlisted, self._watch)
         finally:
             self._unlisted.clear()
-            if "client" in self.__dict__:
-                self._clients.release(self.__dict__.pop("client"))
+            if "_connection" in self.__dict__:
+                self._clients.release(self.__dict__.pop("_connection"))
+                self.__dict__.pop("client", None)
                 self.__dict__.pop("_transport", None)
             if "_ways" in self.__dict__:
                 self._ways.close()

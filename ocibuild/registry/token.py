@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 from requests import Response
 
+from ocibuild.record import field, record
 from ocibuild.registry import problem
 
 _SHORTEST, LONGEST = 60.0, 24 * 3600.0
@@ -16,7 +16,7 @@ _LEFT = 30.0  # and the seconds of it that are left unused in any case
 _YOUNG = 0.5  # the share of its life in which a token may begin what takes long
 
 
-@dataclass(frozen=True)
+@record
 class Token:
     """A bearer token and the monotonic second until which it is used, `young` until which for what takes long.
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -23,6 +22,7 @@ from urllib3.exceptions import HTTPError
 
 from ocibuild.content.flow import Cancel, Event, Flow
 from ocibuild.errors import NetworkError, RegistryError
+from ocibuild.record import field, record
 from ocibuild.registry import problem, tls
 from ocibuild.registry.auth import Auth
 from ocibuild.registry.gate import Gate
@@ -49,7 +49,7 @@ Body = bytes | Callable[[], AbstractContextManager[Any]]
 """Bytes, or a way to open a stream with `read` and `__len__`, as often as needed."""
 
 
-@dataclass(frozen=True)
+@record
 class Call:
     """What is asked. `limit` is the largest answer read whole, in bytes; with `stream` the body is left to the caller.
 
@@ -70,7 +70,7 @@ class Call:
     follow: bool = True
 
 
-@dataclass(frozen=True)
+@record
 class Watch:
     """Whom an exchange listens to, tells that it tries again, and tells what the registry wants people to know."""
 

@@ -8,7 +8,9 @@
     server    Server(app, host=, port=, limits=, tls=)   cheroot within bounds: begin(), .port, end()
     access    Access(users=, tokens=, anonymous_pull=, read_only=)   who may do what
     events    Events: listening(call), stream()   pushes and deletions as they happen
-    upstream  Upstream   the seam for a registry behind this one: manifest(), blob()
+    proxy     Proxy(root, upstream=, ...)   a Registry in front of another one, which keeps what was pulled through it
+    upstream  Upstream   the seam for that other one; `ocibuild.api.upstream` is our client behind it
+    coming, ages   blobs on their way from there; which of those that came nobody asked for the longest
     storage   Storage   the folder: repository(name), names()
     repository   Repository   one layout: current(), tags(), manifest(), blob(), document(), referrers(), nodes(); `.path`
                               is a layout that `ocibuild.store.layout.LayoutStore` reads

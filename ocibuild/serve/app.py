@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
@@ -24,7 +24,7 @@ from ocibuild.serve.refusal import Refusal
 from ocibuild.serve.registry import Registry
 from ocibuild.serve.repository import Held
 from ocibuild.serve.uploads import Body, Upload
-from ocibuild.serve.wire import Broken, FileBody
+from ocibuild.serve.wire import Broken
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.digest import Digest
 
@@ -192,6 +192,7 @@ class App:
             "Content-Type": held.media_type,
             "ETag": f'"{held.digest}"',
             "Accept-Ranges": "bytes",
+            **dict(held.notes),
         }
         if f'"{held.digest}"' in request.headers.get("If-None-Match", ""):
             return _dressed(Response(status=304, headers=headers))
@@ -206,17 +207,16 @@ class App:
         if request.method == "HEAD":
             return _dressed(Response(status=status, headers=headers))
         try:
-            stream = open(held.path, "rb")  # noqa: SIM115 - closed with the answer
+            body = held.body(start, size)  # closed with the answer
         except FileNotFoundError:
             raise Refusal(unknown, f"{held.digest} is gone") from None
         except OSError as error:
             raise StoreError(f"{held.path} cannot be read: {error.strerror}", code="store-unreadable") from error
-        body = FileBody(stream, start, size)
 
         def send(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             dressed = _dressed(Response(status=status, headers=headers))
             start_response(dressed.status, dressed.headers.to_wsgi_list())
-            return cast(Iterator[bytes], body)
+            return body
 
         return send
 

@@ -15,7 +15,6 @@ from ocibuild.serve.refusal import Refusal
 from ocibuild.serve.repository import Held
 from ocibuild.serve.storage import Storage
 from ocibuild.serve.uploads import Body, Upload, Uploads
-from ocibuild.serve.upstream import Upstream
 from ocibuild.serve.view import Entry
 from ocibuild.spec.digest import Digest
 
@@ -47,7 +46,6 @@ class Registry:
         clock: Callable[[], float],
         name: str | None = None,
         limits: Limits | None = None,
-        upstream: Upstream | None = None,
         sparse: bool = False,
     ) -> None:
         self.limits = limits or Limits()
@@ -56,10 +54,12 @@ class Registry:
             self.storage.uploads, most=self.limits.uploads, rest=self.limits.upload_rest, clock=clock
         )
         self.events = Events()
-        self.upstream = upstream
         self._clock = clock
         self._sparse = sparse
         self._large: list[bytearray | None] = [None] * _LARGE_AT_ONCE  # made when they are first needed
+
+    def close(self) -> None:
+        """Nothing is under way on its own."""
 
     # Pull
 
@@ -73,10 +73,7 @@ class Registry:
 
     def manifest(self, name: str, reference: str | Digest) -> Held:
         """A manifest by tag or digest. Raises Refusal (MANIFEST_UNKNOWN)."""
-        repository = self.storage.repository(name)
-        held = repository.manifest(reference)
-        if self.upstream is not None and (held is None or not isinstance(reference, Digest)):
-            held = self._fetch_manifest(name, reference, held)
+        held = self.storage.repository(name).manifest(reference)
         if held is None:
             raise Refusal("MANIFEST_UNKNOWN", f"{name} has no manifest {reference}")
         return held
@@ -84,8 +81,6 @@ class Registry:
     def blob(self, name: str, digest: Digest) -> Held:
         """A blob's place and size. Raises Refusal (BLOB_UNKNOWN)."""
         held = self.storage.repository(name).blob(digest)
-        if held is None and self.upstream is not None:
-            held = self._fetch_blob(name, digest)
         if held is None:
             raise Refusal("BLOB_UNKNOWN", f"{name} has no blob {digest}")
         return held
@@ -211,48 +206,6 @@ class Registry:
                 self.events.publish(Event("collected", name, size=done.size))
             total = Collected(total.blobs + done.blobs, total.size + done.size)
         return total
-
-    # Upstream
-
-    def _fetch_manifest(self, name: str, reference: str | Digest, held: Held | None) -> Held | None:
-        assert self.upstream is not None
-        with suppress(Exception):
-            fetched = self.upstream.manifest(name, str(reference), held.digest if held is not None else None)
-            if fetched is not None and len(fetched.data) <= self.limits.manifest:
-                algorithm = reference.algorithm if isinstance(reference, Digest) else "sha256"
-                digest = _of(fetched.data, algorithm)
-                if isinstance(reference, Digest) and digest != reference:
-                    return held
-                short = document.read(fetched.data, fetched.media_type, self.limits.manifest)
-                tags = () if isinstance(reference, Digest) else (reference,)
-                # Its blobs come when they are asked for.
-                self.storage.repository(name).put(fetched.data, short, digest, tags, sparse=True)
-                return self.storage.repository(name).manifest(digest)
-        return held
-
-    def _fetch_blob(self, name: str, digest: Digest) -> Held | None:
-        assert self.upstream is not None
-        with suppress(Exception):
-            source = self.upstream.blob(name, digest)
-            if source is not None:
-                upload = self.uploads.begin(name)
-                try:
-                    with source as stream:
-                        self.append(upload, _Stream(stream))
-                    self.finish(name, upload, digest)
-                finally:
-                    self.uploads.end(upload)
-        return self.storage.repository(name).blob(digest)
-
-
-class _Stream:
-    def __init__(self, stream: object) -> None:
-        self._stream = stream
-
-    def readinto(self, view: memoryview, /) -> int:
-        data: bytes = self._stream.read(len(view))  # type: ignore[attr-defined]
-        view[: len(data)] = data
-        return len(data)
 
 
 def _of(data: bytes, algorithm: str) -> Digest:

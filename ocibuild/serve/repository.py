@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ocibuild.serve import document, view
 from ocibuild.serve.document import Document
 from ocibuild.serve.refusal import Refusal
 from ocibuild.serve.view import Draft, Entry, View
+from ocibuild.serve.wire import FileBody
 from ocibuild.spec import jsonform, layout, mediatype
 from ocibuild.spec.digest import Digest
 
@@ -31,12 +32,17 @@ _MAX_DEPTH = 8
 
 @record
 class Held:
-    """Content that is here. `size` is in bytes."""
+    """Content that is here. `size` is in bytes; `notes` are headers that say more of it."""
 
     digest: Digest
     media_type: str
     size: int
     path: Path
+    notes: tuple[tuple[str, str], ...] = ()
+
+    def body(self, start: int, size: int) -> Iterable[bytes]:
+        """The answer's body from `start` on, `size` bytes of it. Raises OSError, and Refusal where it cannot be had."""
+        return FileBody(open(self.path, "rb"), start, size)
 
 
 class _Change:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from ocibuild.record import record
 from ocibuild.spec.digest import Digest
@@ -11,17 +11,59 @@ from ocibuild.spec.digest import Digest
 
 @record
 class Fetched:
-    """A manifest from upstream, whole. The caller verifies it where a digest was asked for."""
+    """A manifest from upstream, whole. Where a digest was asked for, it is that."""
 
     media_type: str
     data: bytes
 
 
+class Absent(Exception):
+    """Upstream says that there is no such thing."""
+
+
+class Unavailable(Exception):
+    """Upstream does not say. `code` and `status` are those of the answer where nothing is held here instead.
+
+    `lasting`: whatever else it is asked now will end like this.
+    """
+
+    def __init__(self, message: str, *, code: str = "UNKNOWN", status: int = 502, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.status = status
+        self.lasting = lasting
+
+
 class Upstream(Protocol):
-    """Another registry. Whatever it raises is answered as if it had nothing, and the request goes on with what is here."""
+    """Another registry, as its own client sees it: nothing of who asks here reaches it.
 
-    def manifest(self, repository: str, reference: str, held: Digest | None) -> Fetched | None:
-        """The manifest of a tag or a digest; `held` is what the tag stands for here. None: keep what is held."""
+    Names of repositories are those that `name` gives. Every method but `name` raises Absent and Unavailable.
+    """
 
-    def blob(self, repository: str, digest: Digest) -> AbstractContextManager[BinaryIO] | None:
-        """The content, None where there is none. It is kept and verified here before it is served."""
+    place: str
+    """What people call it: docker.io."""
+
+    def name(self, repository: str) -> str:
+        """The full name of a repository there: `library/alpine` for `alpine` of Docker Hub."""
+
+    def look(self, repository: str, tag: str) -> Digest:
+        """What a tag stands for now."""
+
+    def manifest(self, repository: str, digest: Digest) -> Fetched:
+        """A manifest, verified."""
+
+    def size(self, repository: str, digest: Digest) -> int:
+        """How many bytes a blob has."""
+
+    def blob(self, repository: str, digest: Digest, size: int) -> AbstractContextManager[BinaryIO]:
+        """A blob's bytes, verified: reading the last of them raises where they are not the digest's."""
+
+    def referrers(self, repository: str, subject: Digest) -> list[dict[str, Any]]:
+        """Descriptors of what refers to a manifest."""
+
+    def tags(self, repository: str) -> list[str]:
+        """The tags of a repository."""
+
+    def close(self) -> None:
+        """Break off whatever is under way."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
 
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Event, Flow
 from ocibuild.errors import Cancelled, ContentError, NotFoundError, RegistryError
+from ocibuild.record import field, record
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.base import Mounts, Names, Pushed, Referrers, Source, Stored, Target
@@ -28,7 +28,7 @@ MAX_REFERRERS = 1000
 """How many manifests that refer to one graph, directly or not, are followed."""
 
 
-@dataclass
+@record
 class Copied:
     """What a copy did: descriptors by how they came to be in the target."""
 
@@ -112,7 +112,7 @@ def _attached(source: Source, order: Iterable[Descriptor], target: Target, copie
             moved = copy(source, entry.bare, target, flow=flow)
             for mine, its in ((copied.written, moved.written), (copied.existed, moved.existed)):
                 mine += its
-            copied.mounted += moved.mounted
+            copied.mounted.extend(moved.mounted)
             copied.referrers.append(entry)
             pending += [each for each in below if mediatype.is_node(each.media_type)]
 
@@ -157,12 +157,12 @@ def _all(flow: Flow, copied: Copied, source: Source, target: Target, leaves: Ite
         raise
 
 
-@dataclass
 class _Lane:
     """What waits to be moved, and how many more may move at a time."""
 
-    waiting: deque[Descriptor]
-    free: int
+    def __init__(self, waiting: deque[Descriptor], free: int) -> None:
+        self.waiting = waiting
+        self.free = free
 
 
 def _cause(futures: Iterable[Future[Pushed]]) -> BaseException | None:

@@ -11,12 +11,15 @@ from ocibuild.store.base import Target
 from ocibuild.testing import StoreContract
 from ocibuild.testing.contract import image
 from tests.registry.double import Registry
+from tests.registry.ours import Ours
 
 
 class TestRegistry(StoreContract):
+    kind = Registry
+
     @pytest.fixture(autouse=True)
     def _running(self):
-        with Registry() as registry:
+        with self.kind() as registry:
             self.host = registry.host
             yield
 
@@ -35,3 +38,7 @@ class TestRegistry(StoreContract):
         blobs = image(b"a")
         with self.filled(tmp_path, flow, (None, blobs)) as store:
             assert store.resolve(blobs[-1].descriptor.digest).key == blobs[-1].descriptor.key
+
+
+class TestOurRegistry(TestRegistry):
+    kind = Ours

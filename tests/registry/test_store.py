@@ -1,4 +1,4 @@
-"""The store against the double: what is pushed is there, what is there is read back, byte for byte."""
+"""The store against the double, and against the registry that the wheel ships for tests: what is pushed is there, what is there is read back, byte for byte."""
 
 import json
 import os
@@ -21,6 +21,7 @@ from ocibuild.spec.manifest import Index, Manifest
 from ocibuild.spec.reference import Reference
 from ocibuild.store.base import Mounts, Pushed, fetch
 from tests.registry.double import Registry
+from tests.registry.ours import Ours
 
 CONFIG = Blob.of(mediatype.CONFIG, b'{"os":"wasi"}')
 LAYER = Blob.of(mediatype.LAYER, os.urandom(700_001))
@@ -34,13 +35,18 @@ MANIFEST = Blob.of(
 ADA = Credential("ada", "love:lace")
 
 
-def store(registry: Registry, name: str = "hello:1", **settings) -> RegistryStore:
+def store(registry: Registry | Ours, name: str = "hello:1", **settings) -> RegistryStore:
     return RegistryStore(Reference.parse(f"{registry.host}/{name}"), Settings(**settings))
 
 
+@pytest.fixture(params=[Registry, Ours])
+def kind(request):
+    return request.param
+
+
 @pytest.fixture
-def registry():
-    with Registry() as running:
+def registry(kind):
+    with kind() as running:
         yield running
 
 
@@ -134,8 +140,8 @@ def test_mount_from_a_repository_of_the_same_registry(flow, mounts):
         assert len(registry.requests("POST", "/v2/two/")) == 1
 
 
-def test_no_mount_from_elsewhere(registry, flow):
-    with Registry() as other:
+def test_no_mount_from_elsewhere(kind, registry, flow):
+    with kind() as other:
         source = store(other, "one:1")
         source.push(LAYER, flow)
         assert store(registry).mount(LAYER.descriptor, source) is False
@@ -151,9 +157,9 @@ def test_progress_adds_up_to_the_size(registry):
     assert sum(event.amount for event in events if event.kind == "advance") == LAYER.descriptor.size
 
 
-def test_eight_threads_push_fifty_blobs_with_one_token_a_scope():
+def test_eight_threads_push_fifty_blobs_with_one_token_a_scope(kind):
     blobs = [Blob.of(mediatype.LAYER, b"%d" % number) for number in range(50)]
-    with Registry(user="ada", password="love:lace") as registry:
+    with kind(user="ada", password="love:lace") as registry:
         target = store(registry, credentials={registry.host: ADA})
         with Flow.open() as flow, ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda blob: target.push(blob, flow), blobs))
@@ -163,8 +169,8 @@ def test_eight_threads_push_fifty_blobs_with_one_token_a_scope():
 
 
 @pytest.mark.parametrize("basic", [True, False])
-def test_push_and_pull_with_a_login(flow, basic):
-    with Registry(user="ada", password="love:lace", basic=basic) as registry:
+def test_push_and_pull_with_a_login(kind, flow, basic):
+    with kind(user="ada", password="love:lace", basic=basic) as registry:
         with store(registry, credentials={registry.host: ADA}) as target:
             target.push(CONFIG, flow)
             target.push(MANIFEST, flow)
@@ -174,8 +180,8 @@ def test_push_and_pull_with_a_login(flow, basic):
 
 
 @pytest.mark.parametrize("basic", [True, False])
-def test_a_wrong_password_is_said_and_not_shown(flow, basic):
-    with Registry(user="ada", password="love:lace", basic=basic) as registry:
+def test_a_wrong_password_is_said_and_not_shown(kind, flow, basic):
+    with kind(user="ada", password="love:lace", basic=basic) as registry:
         given = {registry.host: Credential("ada", "hunter2", source="the test")}
         with pytest.raises(AuthorizationError) as caught:
             store(registry, credentials=given).push(CONFIG, flow)
@@ -184,21 +190,21 @@ def test_a_wrong_password_is_said_and_not_shown(flow, basic):
     assert len(registry.seen) <= 3
 
 
-def test_no_credentials_at_all(flow):
-    with Registry(user="ada", password="x", basic=True) as registry, pytest.raises(AuthorizationError) as caught:
+def test_no_credentials_at_all(kind, flow):
+    with kind(user="ada", password="x", basic=True) as registry, pytest.raises(AuthorizationError) as caught:
         store(registry).push(CONFIG, flow)
     assert caught.value.code == "credentials-missing"
     assert registry.host in str(caught.value.hint)
 
 
-def test_credentials_of_another_host_stay_home(flow):
-    with Registry(user="ada", password="love:lace", basic=True) as registry, pytest.raises(AuthorizationError):
+def test_credentials_of_another_host_stay_home(kind, flow):
+    with kind(user="ada", password="love:lace", basic=True) as registry, pytest.raises(AuthorizationError):
         store(registry, credentials={"other.example": ADA}).push(CONFIG, flow)
     assert not any("authorization" in request.headers for request in registry.seen)
 
 
-def test_a_token_that_is_void_is_renewed_in_the_middle(flow):
-    with Registry(user="ada", password="love:lace") as registry:
+def test_a_token_that_is_void_is_renewed_in_the_middle(kind, flow):
+    with kind(user="ada", password="love:lace") as registry:
         target = store(registry, credentials={registry.host: ADA})
         target.push(CONFIG, flow)
         registry.revoke()

@@ -18,6 +18,7 @@ from ocibuild.spec.reference import Reference
 from ocibuild.store.base import Pushed, fetch
 from ocibuild.store.copy import copy
 from ocibuild.store.memory import MemoryStore
+from tests.registry import ours
 from tests.registry.double import Registry
 from tests.registry.scripted import Answer, Seen
 
@@ -83,10 +84,15 @@ def ranges(registry) -> list[str]:
 # A connection that breaks.
 
 
+@pytest.fixture(params=[Breaking, ours.Breaking])
+def breaking(request):
+    return request.param
+
+
 @pytest.mark.fault(10, 12)
-def test_a_broken_put_is_continued_from_what_the_registry_has():
+def test_a_broken_put_is_continued_from_what_the_registry_has(breaking):
     events = []
-    with Breaking(2_000_000) as registry:
+    with breaking(2_000_000) as registry:
         assert push(registry, observe=events.append) is Pushed.WRITTEN
         assert arrived(registry)
         assert ranges(registry) == [f"2000000-{SIZE - 1}"]
@@ -105,9 +111,9 @@ def test_a_broken_put_of_which_nothing_was_kept_is_sent_again():
 
 
 @pytest.mark.fault(10)
-def test_every_break_that_brings_something_may_be_followed_by_another():
+def test_every_break_that_brings_something_may_be_followed_by_another(breaking):
     # More breaks than attempts: what counts is that each one left more with the registry.
-    with Breaking(*[700_000] * 6, method="PATCH") as registry:
+    with breaking(*[700_000] * 6, method="PATCH") as registry:
         assert push(registry, chunk_size=SIZE) is Pushed.WRITTEN
         assert arrived(registry)
         assert [request.headers["content-range"] for request in registry.requests("PATCH")] == [
@@ -115,15 +121,15 @@ def test_every_break_that_brings_something_may_be_followed_by_another():
         ]
 
 
-def test_breaks_that_bring_nothing_end():
-    with Breaking(*[0] * 50) as registry, pytest.raises(NetworkError) as caught:
+def test_breaks_that_bring_nothing_end(breaking):
+    with breaking(*[0] * 50) as registry, pytest.raises(NetworkError) as caught:
         push(registry)
     assert caught.value.code == "connection-lost"
     assert len(registry.requests("PUT")) == QUICK.attempts
 
 
-def test_an_upload_given_up_is_taken_back():
-    with Breaking(*[0] * 50) as registry:
+def test_an_upload_given_up_is_taken_back(breaking):
+    with breaking(*[0] * 50) as registry:
         with pytest.raises(NetworkError):
             push(registry)
         assert registry.requests("DELETE")

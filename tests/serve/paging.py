@@ -19,6 +19,7 @@ from ocibuild.serve.access import Access
 from ocibuild.serve.app import App
 from ocibuild.serve.limits import Limits
 from ocibuild.serve.page.site import Site
+from ocibuild.serve.proxy import Proxy
 from ocibuild.serve.registry import Registry
 from ocibuild.serve.upstream import Upstream
 
@@ -110,7 +111,11 @@ class Pages:
     ) -> None:
         root.mkdir(exist_ok=True)
         self.root = root
-        self.registry = Registry(root, clock=time.time, limits=limits, upstream=upstream, sparse=True)
+        self.registry = (
+            Registry(root, clock=time.time, limits=limits, sparse=True)
+            if upstream is None
+            else Proxy(root, clock=time.time, limits=limits, upstream=upstream)
+        )
         self.site = Site(self.registry, access)
         self.client = Client(App(self.registry, access, pages=self.site))
 

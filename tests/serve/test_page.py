@@ -9,11 +9,13 @@ import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from ocibuild import pack
 from ocibuild.serve.access import Access
+from ocibuild.serve.upstream import Absent
 from ocibuild.spec.digest import Digest
 from tests.serve.paging import CONFIG, INDEX, LAYER, MANIFEST, SAMPLES, Element, Pages, parsed, tarred
 
@@ -446,22 +448,43 @@ def test_anonymous_pull_is_anonymous_reading(tmp_path: Path) -> None:
 
 
 class Asked:
-    """A registry behind this one that notes what it is asked for."""
+    """A registry behind this one that has nothing, and notes what it is asked for."""
+
+    place = "behind.example"
 
     def __init__(self) -> None:
         self.times: list[str] = []
 
-    def manifest(self, repository: str, reference: str, held: Digest | None) -> None:
-        self.times.append(reference)
+    def name(self, repository: str) -> str:
+        return repository
 
-    def blob(self, repository: str, digest: Digest) -> None:
-        self.times.append(digest)
+    def look(self, repository: str, tag: str) -> NoReturn:
+        self.times.append(tag)
+        raise Absent
+
+    def manifest(self, repository: str, digest: Digest) -> NoReturn:
+        self.look(repository, digest)
+
+    def size(self, repository: str, digest: Digest) -> NoReturn:
+        self.look(repository, digest)
+
+    def blob(self, repository: str, digest: Digest, size: int) -> NoReturn:
+        self.look(repository, digest)
+
+    def referrers(self, repository: str, subject: Digest) -> NoReturn:
+        self.look(repository, subject)
+
+    def tags(self, repository: str) -> NoReturn:
+        self.look(repository, "tags")
+
+    def close(self) -> None:
+        pass
 
 
 def test_looking_asks_no_registry_behind_this_one(tmp_path: Path) -> None:
     behind = Asked()
+    Pages(tmp_path / "registry").image("a", "1", [(LAYER, tarred(("f", b"x")))])
     pages = Pages(tmp_path / "registry", upstream=behind)
-    pages.image("a", "1", [(LAYER, tarred(("f", b"x")))])
     lost = "sha256:" + "0" * 64
     for path in ("/", "/r/a", "/r/a:1", "/r/a:2", f"/r/a@{lost}", "/r/b:1", "/r/a:1?layer=0", "/r/a:1?show=config"):
         assert pages.get(path).status_code in (200, 404)
