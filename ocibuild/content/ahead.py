@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 _WORTH_A_THREAD = 4 * BLOCK
+_CRUMBS = 256 * 1024
 _HELD = 4
 _LOOK_UP = 0.1
 
@@ -50,13 +51,22 @@ class _Ahead(io.RawIOBase):
     def run(self) -> None:
         """Read to the end, to an error, or until nobody wants more; then say that it is over."""
         try:
-            while not self._is_stopped and (piece := self._stream.read(min(BLOCK, self._left))):
-                self._left -= len(piece)
+            while not self._is_stopped and (piece := self._gathered()):
                 self._hand_over(piece)
         except BaseException as error:
             self._hand_over(error)
         else:
             self._hand_over(b"")
+
+    def _gathered(self) -> bytes:
+        """The next bytes: as they come where they are many, put together where they come in crumbs."""
+        pieces: list[bytes] = []
+        size = 0
+        while size < _CRUMBS and (piece := self._stream.read(min(BLOCK, self._left))):
+            self._left -= len(piece)
+            size += len(piece)
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def _hand_over(self, piece: bytes | BaseException) -> None:
         while not self._is_stopped:

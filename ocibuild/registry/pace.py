@@ -10,6 +10,9 @@ from requests import Response
 from ocibuild.registry import problem
 from ocibuild.registry.settings import Timeouts
 
+_RECORD = 16 * 1024
+"""TLS gives this much at a time (RFC 8446, 5.1). Python makes room for all that is asked for before it knows: a MiB at each."""
+
 
 class Pace:
     """Reads one answer; counts its bytes, and the seconds that were waited for them and for nothing else."""
@@ -25,6 +28,8 @@ class Pace:
 
         Raises NetworkError (`stalled`) when the last `times.stall` seconds of waiting brought too little.
         """
+        if response.url.startswith("https:"):
+            amount = min(amount, _RECORD)
         began = self._clock()
         data: bytes = response.raw.read1(amount, decode_content=decode)
         self._waited += self._clock() - began

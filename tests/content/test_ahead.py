@@ -39,7 +39,7 @@ def opened(stream: object) -> BinaryIO:
 
 
 @pytest.mark.parametrize("amount", [BLOCK, 3 * BLOCK, 100_000, 7_777_777])
-@pytest.mark.parametrize("most", [1 << 30, 300_001])
+@pytest.mark.parametrize("most", [1 << 30, 300_001, 16_384])
 def test_what_is_read_is_the_same_whatever_is_asked_for(amount: int, most: int) -> None:
     stream, found = Noted(DATA, most), bytearray()
     with Flow.open() as flow, ahead(opened(stream), len(DATA), flow) as reader:
