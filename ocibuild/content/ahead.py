@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import io
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING, BinaryIO, cast
+from threading import Condition
+from typing import BinaryIO, cast
 
 from ocibuild.content.blob import BLOCK
 from ocibuild.content.flow import Flow
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from ocibuild.content.stream import Stream
 
 _WORTH_A_THREAD = 4 * BLOCK
 _CRUMBS = 256 * 1024
 _HELD = 4
-_LOOK_UP = 0.1
 
 
 @contextmanager
@@ -38,12 +35,13 @@ def ahead(stream: BinaryIO, size: int, flow: Flow) -> Iterator[BinaryIO]:
         running.result()
 
 
-class _Ahead(io.RawIOBase):
+class _Ahead(Stream):
     def __init__(self, stream: BinaryIO, size: int) -> None:
         super().__init__()
         self._stream = stream
         self._left = size
-        self._pieces: Queue[bytes | BaseException] = Queue(_HELD)
+        self._changed = Condition()
+        self._pieces: deque[bytes | BaseException] = deque()
         self._is_stopped = False
         self._piece = memoryview(b"")
         self._is_over = False
@@ -69,31 +67,30 @@ class _Ahead(io.RawIOBase):
         return b"".join(pieces)
 
     def _hand_over(self, piece: bytes | BaseException) -> None:
-        while not self._is_stopped:
-            try:
-                return self._pieces.put(piece, timeout=_LOOK_UP)
-            except Full:
-                continue
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._pieces) < _HELD or self._is_stopped)
+            self._pieces.append(piece)
+            self._changed.notify()
+
+    def _taken(self) -> bytes | BaseException:
+        with self._changed:
+            self._changed.wait_for(lambda: self._pieces)
+            piece = self._pieces.popleft()
+            self._changed.notify()
+            return piece
 
     def stop(self) -> None:
         """Nobody reads any more."""
-        self._is_stopped = True
-        try:
-            while True:
-                self._pieces.get_nowait()  # whoever waits for room sees that it is over
-        except Empty:
-            pass
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify()  # whoever waits for room sees that it is over
 
     def read(self, amount: int = -1, /) -> bytes:
         """At most `amount` bytes of what was read, without a copy where they are a whole piece."""
         if amount < 0:
             return self.readall()
         if not self._piece and amount and not self._is_over:
-            piece = self._pieces.get()
+            piece = self._taken()
             if isinstance(piece, BaseException):
                 self._is_over = True
                 raise piece
@@ -105,10 +102,3 @@ class _Ahead(io.RawIOBase):
             return self._stream.read(amount)  # what comes after is not ours to know
         data, self._piece = bytes(self._piece[:amount]), self._piece[amount:]
         return data
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer`."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
+from ocibuild.content.stream import Stream
 from ocibuild.errors import ContentError
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
 _DRAIN = 256 * 1024
 
 
-class VerifyReader(io.RawIOBase):
+class VerifyReader(Stream):
     """A stream that raises ContentError when its bytes are not `descriptor`'s.
 
     `size-mismatch` as soon as a byte too many is seen or the end comes early, `digest-mismatch` at the end. The read
@@ -33,10 +30,6 @@ class VerifyReader(io.RawIOBase):
         self._verified = False
         if descriptor.size == 0:
             self._finish()
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
 
     @property
     def position(self) -> int:
@@ -65,13 +58,6 @@ class VerifyReader(io.RawIOBase):
         if not self._left:
             self._finish()
         return data
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer`; see the class for what is raised."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def _finish(self) -> None:
         if self._stream.read(1):

@@ -6,13 +6,13 @@ distribution-spec "Pull". A digest is never taken on trust: it is what was asked
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from requests import Response
 
+from ocibuild.content.stream import Stream
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, NetworkError, NotFoundError, RegistryError
 from ocibuild.registry import problem
@@ -23,9 +23,6 @@ from ocibuild.registry.transport import Call, Transport, Watch
 from ocibuild.spec import jsonform, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 ACCEPT = ", ".join((mediatype.MANIFEST, mediatype.INDEX, mediatype.DOCKER_MANIFEST, mediatype.DOCKER_INDEX))
 _SKIP = 256 * 1024
@@ -138,7 +135,7 @@ def blob(
             yield cast(BinaryIO, VerifyReader(cast(BinaryIO, stream), descriptor, stream.place))
 
 
-class _Resumed(io.RawIOBase):
+class _Resumed(Stream):
     """A blob's bytes from `position` on, over as many connections as it takes while each brings some."""
 
     def __init__(
@@ -154,10 +151,6 @@ class _Resumed(io.RawIOBase):
         self._failures = 0
         self._exchange = contextlib.ExitStack()
         self._stream: Incoming | None = None
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
 
     def close(self) -> None:
         """Give the connection up."""
@@ -182,13 +175,6 @@ class _Resumed(io.RawIOBase):
                 self._position += len(data)
                 self._failures = 0 if data else self._failures
                 return data
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer`, as `read` does."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
 
     def connect(self) -> None:
         """Ask for what is still wanted. Raises NotFoundError, RegistryError, AuthorizationError, NetworkError."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from requests import RequestException, Response
 from urllib3.exceptions import HTTPError
@@ -13,14 +12,12 @@ from urllib3.exceptions import HTTPError
 from ocibuild.content.ahead import ahead
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Cancel, Flow
+from ocibuild.content.stream import Stream
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError, InputError
 from ocibuild.registry import problem
 from ocibuild.registry.pace import Pace
 from ocibuild.spec.digest import Digest
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 
 class Reading:
@@ -47,16 +44,19 @@ class Reading:
             self._hasher, self._hashed = self.descriptor.digest.hasher(), 0
         self.at(start)
         with self._content.open(start) as stream:
-            self._is_judged = start == 0 and isinstance(stream, VerifyReader) and stream.checks(self.descriptor)
-            if isinstance(stream, VerifyReader) and self._is_judged:
+            judge = (
+                stream if start == 0 and isinstance(stream, VerifyReader) and stream.checks(self.descriptor) else None
+            )
+            self._is_judged = judge is not None
+            if judge is not None:
                 # It hashes what it gives, and judges it; pieces that follow go on from where it was.
-                self._hasher = stream.hasher
+                self._hasher = judge.hasher
             try:
                 with ahead(stream, length, self._flow) as reader:
                     yield Outgoing(self, reader, start, length)
             finally:
-                if isinstance(stream, VerifyReader) and self._is_judged:
-                    self._hashed = stream.position  # more may have been read than was sent
+                if judge is not None:
+                    self._hashed = judge.position  # more may have been read than was sent
 
     def at(self, position: int) -> None:
         """So many bytes are on the other side."""
@@ -122,7 +122,7 @@ class Outgoing:
         return data
 
 
-class Incoming(io.RawIOBase):
+class Incoming(Stream):
     """An answer's body, as the registry has it; the network's failures come out as NetworkError, Cancelled first.
 
     `decode` undoes a Content-Encoding that nobody asked for.
@@ -135,10 +135,6 @@ class Incoming(io.RawIOBase):
         self._pace = pace
         self._decode = decode
 
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
     def read(self, amount: int = -1, /) -> bytes:
         """What has come, at most `amount` bytes, without a copy. Raises NetworkError, Cancelled."""
         if amount < 0:
@@ -149,10 +145,3 @@ class Incoming(io.RawIOBase):
         except (RequestException, HTTPError, OSError) as error:
             self._cancel.check()
             raise problem.unreachable(error, self._response.url) from error
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read into `buffer`. Raises NetworkError, Cancelled."""
-        view = memoryview(buffer).cast("B")
-        data = self.read(len(view))
-        view[: len(data)] = data
-        return len(data)
