@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 from ocibuild.ambient import Ambient
 from ocibuild.bake.job import Ended, Happened
 from ocibuild.cli.output import plain
-from ocibuild.cli.progress import Events, Notes, Progress, Silent
+from ocibuild.cli.progress import Events, Notes, Progress, Silent, is_watched
 from ocibuild.content.flow import Event
 from ocibuild.errors import OcibuildError
 
@@ -36,14 +36,13 @@ class Oven(Progress, Protocol):
 def choose(mode: str, surroundings: Ambient, *, quiet: bool) -> Oven:
     """The one for `--progress`; `auto` is the table where somebody watches."""
     stream = sys.stderr
-    watched = stream.isatty() and surroundings.environ.get("TERM") != "dumb"
     if quiet:
         return Still()
     if mode == "json":
         return Told(stream)
     if mode == "none":
         return Remarks(stream)
-    if watched and (mode == "tty" or (mode == "auto" and not surroundings.is_ci)):
+    if is_watched(mode, surroundings, stream):
         return Table(stream, surroundings)
     return Log(stream)
 

@@ -43,20 +43,24 @@ class Progress(Protocol):
         """Leave a clean line. Notes are still shown afterwards."""
 
 
+def is_watched(mode: str, surroundings: Ambient, stream: TextIO) -> bool:
+    """True where something that moves is wanted, and can: on a terminal that is none of CI's, unless `mode` is `tty`."""
+    if mode not in ("tty", "auto") or not stream.isatty() or surroundings.environ.get("TERM") == "dumb":
+        return False
+    return mode == "tty" or not surroundings.is_ci
+
+
 def choose(mode: str, surroundings: Ambient, *, quiet: bool) -> Progress:
-    """The one for `mode`; `auto` takes bars where somebody watches: on a terminal that can move, outside CI."""
+    """The one for `mode`; `auto` takes bars where somebody watches. What cannot move the cursor gets lines."""
     stream = sys.stderr
-    watched = stream.isatty() and surroundings.environ.get("TERM") != "dumb"
     if quiet:
         return Silent()
     if mode == "json":
         return Events(stream)
     if mode == "none":
         return Notes(stream)
-    if mode == "tty" or (mode == "auto" and watched and not surroundings.is_ci):
-        patience = 0.0 if mode == "tty" else _PATIENCE
-        # What cannot move the cursor gets lines, whoever asked.
-        return Bars(stream, surroundings, patience) if watched else Lines(stream)
+    if is_watched(mode, surroundings, stream):
+        return Bars(stream, surroundings, 0.0 if mode == "tty" else _PATIENCE)
     return Lines(stream)
 
 
