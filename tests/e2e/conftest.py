@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import engines
+from tests.e2e import engines, layouts
 from tests.e2e.servers import KINDS, Ocibuild, Part, Run, Running, Served, serving
+
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 @pytest.fixture
@@ -45,6 +47,14 @@ def docker_engine(part: Part, containerd_engine: engines.Containerd) -> Iterator
 def ocibuild(tmp_path: Path) -> Ocibuild:
     """The command line, with an empty home."""
     return Ocibuild(tmp_path / "home")
+
+
+@pytest.fixture
+def image(ocibuild: Ocibuild, tmp_path: Path) -> tuple[Path, str]:
+    """A layout with an index of three platforms, and its digest."""
+    files = [SAMPLES / name for name in ("hello.wasm", "hello-linux-amd64", "hello-linux-arm64")]
+    ocibuild("pack", *files, "-t", "localhost/hello:1", "-o", tmp_path / "hello.oci")
+    return tmp_path / "hello.oci", layouts.root(tmp_path / "hello.oci")
 
 
 @pytest.fixture

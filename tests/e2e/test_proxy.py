@@ -19,8 +19,6 @@ from tests.serve.asking import Asker, digest_of
 
 pytestmark = pytest.mark.real
 
-SAMPLES = Path(__file__).parents[2] / "samples"
-FILES = [SAMPLES / name for name in ("hello.wasm", "hello-linux-amd64", "hello-linux-arm64")]
 MIB = 1024 * 1024
 
 
@@ -28,6 +26,14 @@ MIB = 1024 * 1024
 def upstream(part: Part, tmp_path: Path) -> Iterator[Served]:
     with serving("distribution", part, tmp_path / "upstream") as running:
         yield running
+
+
+@pytest.fixture
+def digest(ocibuild: Ocibuild, upstream: Served, image: tuple[Path, str]) -> str:
+    """Of an index that upstream has as team/hello:1."""
+    layout, root = image
+    ocibuild("push", layout, f"{upstream.host}/team/hello:1")
+    return root
 
 
 @contextmanager
@@ -45,11 +51,8 @@ def proxy(folder: Path, upstream: Served, words: Sequence[str] = ()) -> Iterator
 
 
 def test_crane_and_our_client_pull_again_when_upstream_is_gone(
-    part: Part, run: Run, ocibuild: Ocibuild, upstream: Served, tmp_path: Path
+    part: Part, run: Run, ocibuild: Ocibuild, upstream: Served, digest: str, tmp_path: Path
 ) -> None:
-    ocibuild("pack", *FILES, "-t", "localhost/hello:1", "-o", tmp_path / "hello.oci")
-    digest = layouts.root(tmp_path / "hello.oci")
-    ocibuild("push", tmp_path / "hello.oci", f"{upstream.host}/team/hello:1")
     with proxy(tmp_path, upstream) as (host, _):
         reference = f"{host}/team/hello:1"
         for where in ("there", "gone"):
@@ -70,12 +73,9 @@ def test_crane_and_our_client_pull_again_when_upstream_is_gone(
 
 
 def test_other_clients_pull_again_when_upstream_is_gone(
-    part: Part, run: Run, ocibuild: Ocibuild, upstream: Served, tmp_path: Path
+    part: Part, run: Run, upstream: Served, image: tuple[Path, str], digest: str, tmp_path: Path
 ) -> None:
-    ocibuild("pack", *FILES, "-t", "localhost/hello:1", "-o", tmp_path / "hello.oci")
-    digest = layouts.root(tmp_path / "hello.oci")
-    ocibuild("push", tmp_path / "hello.oci", f"{upstream.host}/team/hello:1")
-    want = layouts.graph(tmp_path / "hello.oci", digest)
+    want = layouts.graph(image[0], digest)
     with proxy(tmp_path, upstream) as (host, _):
         for where in ("there", "gone"):
             for name, (_, pull) in CLIENTS.items():

@@ -19,8 +19,7 @@ from tests.serve.asking import Asker, digest_of
 
 pytestmark = pytest.mark.real
 
-SAMPLES = Path(__file__).parents[2] / "samples"
-FILES = [SAMPLES / name for name in ("hello.wasm", "hello-linux-amd64", "hello-linux-arm64")]
+NATIVE = Path(__file__).parents[2] / "samples/hello-linux-amd64"
 MIB = 1024 * 1024
 
 
@@ -30,71 +29,40 @@ def ours(part: Part, tmp_path: Path) -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture
-def image(ocibuild: Ocibuild, tmp_path: Path) -> tuple[Path, str]:
-    """A layout with an index of three platforms, and its digest."""
-    ocibuild("pack", *FILES, "-t", "localhost/hello:1", "-o", tmp_path / "hello.oci")
-    return tmp_path / "hello.oci", layouts.root(tmp_path / "hello.oci")
-
-
 def oras_push(part: Part, run: Run, layout: Path, reference: str) -> None:
     run(part("oras"), "cp", "--from-oci-layout", f"{layout}:1", "--to-plain-http", reference)
-
-
-def regctl_push(part: Part, run: Run, layout: Path, reference: str) -> None:
-    run(
-        part("regctl"),
-        "--host",
-        f"reg={reference.partition('/')[0]},tls=disabled",
-        "image",
-        "copy",
-        f"ocidir://{layout}:1",
-        reference,
-    )
-
-
-def skopeo_push(part: Part, run: Run, layout: Path, reference: str) -> None:
-    run(
-        part("skopeo"),
-        "copy",
-        "--all",
-        "--preserve-digests",
-        "--dest-tls-verify=false",
-        f"oci:{layout}:1",
-        f"docker://{reference}",
-    )
-
-
-def crane_pull(part: Part, run: Run, reference: str, layout: Path) -> None:
-    run(part("crane"), "pull", "--insecure", "--format", "oci", reference, str(layout))
 
 
 def oras_pull(part: Part, run: Run, reference: str, layout: Path) -> None:
     run(part("oras"), "cp", "--from-plain-http", reference, "--to-oci-layout", f"{layout}:1")
 
 
+def crane_pull(part: Part, run: Run, reference: str, layout: Path) -> None:
+    run(part("crane"), "pull", "--insecure", "--format", "oci", reference, str(layout))
+
+
+def regctl(part: Part, run: Run, host: str, source: str, target: str) -> None:
+    run(part("regctl"), "--host", f"reg={host},tls=disabled", "image", "copy", source, target)
+
+
+def regctl_push(part: Part, run: Run, layout: Path, reference: str) -> None:
+    regctl(part, run, reference.partition("/")[0], f"ocidir://{layout}:1", reference)
+
+
 def regctl_pull(part: Part, run: Run, reference: str, layout: Path) -> None:
-    run(
-        part("regctl"),
-        "--host",
-        f"reg={reference.partition('/')[0]},tls=disabled",
-        "image",
-        "copy",
-        reference,
-        f"ocidir://{layout}:1",
-    )
+    regctl(part, run, reference.partition("/")[0], reference, f"ocidir://{layout}:1")
+
+
+def skopeo(part: Part, run: Run, plain: str, source: str, target: str) -> None:
+    run(part("skopeo"), "copy", "--all", "--preserve-digests", f"--{plain}-tls-verify=false", source, target)
+
+
+def skopeo_push(part: Part, run: Run, layout: Path, reference: str) -> None:
+    skopeo(part, run, "dest", f"oci:{layout}:1", f"docker://{reference}")
 
 
 def skopeo_pull(part: Part, run: Run, reference: str, layout: Path) -> None:
-    run(
-        part("skopeo"),
-        "copy",
-        "--all",
-        "--preserve-digests",
-        "--src-tls-verify=false",
-        f"docker://{reference}",
-        f"oci:{layout}:1",
-    )
+    skopeo(part, run, "src", f"docker://{reference}", f"oci:{layout}:1")
 
 
 CLIENTS = {
@@ -162,7 +130,7 @@ def test_oras_attaches_and_discovers(
 
 def test_podman_pushes_and_pulls(ours: Served, part: Part, ocibuild: Ocibuild, tmp_path: Path) -> None:
     with engines.podman(part) as engine:
-        ocibuild("pack", FILES[1], "-t", f"{ours.host}/native:1", "--push")
+        ocibuild("pack", NATIVE, "-t", f"{ours.host}/native:1", "--push")
         place = f"{ours.host}/native:1"
         for words in (
             ("pull", "--tls-verify=false", place),
@@ -179,7 +147,7 @@ def test_podman_pushes_and_pulls(ours: Served, part: Part, ocibuild: Ocibuild, t
 @pytest.mark.heavy
 def test_docker_pulls_and_pushes(docker_engine: engines.Docker, ours: Served, ocibuild: Ocibuild) -> None:
     place = f"{ours.host}/native"
-    ocibuild("pack", FILES[1], "-t", f"{place}:1", "--push")
+    ocibuild("pack", NATIVE, "-t", f"{place}:1", "--push")
     for words in (
         ("pull", f"{place}:1"),
         ("tag", f"{place}:1", f"{place}:2"),
@@ -195,7 +163,7 @@ def test_docker_pulls_and_pushes(docker_engine: engines.Docker, ours: Served, oc
 
 def test_containerd_pulls_and_pushes(containerd_engine: engines.Containerd, ours: Served, ocibuild: Ocibuild) -> None:
     place = f"{ours.host}/native"
-    ocibuild("pack", FILES[1], "-t", f"{place}:1", "--push")
+    ocibuild("pack", NATIVE, "-t", f"{place}:1", "--push")
     for words in (
         ("images", "pull", "--plain-http", f"{place}:1"),
         ("images", "tag", f"{place}:1", f"{place}:2"),
