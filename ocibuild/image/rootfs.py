@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import tarfile
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from ocibuild.content import codec, tar
 from ocibuild.content.blob import BLOCK
 from ocibuild.content.verify import VerifyReader
 from ocibuild.errors import ContentError
+from ocibuild.image import tarstream
 from ocibuild.image.merging import Merged
 from ocibuild.record import field, record, replace
 from ocibuild.spec import mediatype
@@ -30,7 +30,6 @@ Kind = Literal["file", "dir", "symlink", "hardlink", "device", "fifo"]
 
 HEAD = 8
 _MAX_MEMBERS = 250_000
-_MAX_HEADER = 1024 * 1024
 _MAX_HOPS = 40
 _SMALL = 1024 * 1024 * 1024
 _RATIO = 200
@@ -38,7 +37,6 @@ _TYPES: dict[bytes, Kind] = {
     tarfile.DIRTYPE: "dir", tarfile.SYMTYPE: "symlink", tarfile.LNKTYPE: "hardlink", tarfile.FIFOTYPE: "fifo",
     tarfile.CHRTYPE: "device", tarfile.BLKTYPE: "device",
 }  # fmt: skip
-_LONG_HEADERS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 
 
 @record
@@ -132,7 +130,7 @@ class RootFs:
         """A file's content. Raises ContentError as `read` does."""
         descriptor = self.layers[member.layer].descriptor
         with _unpacked(self.source, descriptor) as stream, _translated(descriptor):
-            for position, (info, archive) in enumerate(_infos(stream)):
+            for position, (info, archive) in enumerate(tarstream.entries(stream)):
                 if position == member.position:
                     yield cast(BinaryIO, archive.extractfile(info))
                     return
@@ -154,7 +152,7 @@ class RootFs:
         for number in sorted({layer for layer, _ in wanted}):
             descriptor = self.layers[number].descriptor
             with _unpacked(self.source, descriptor) as stream, _translated(descriptor):
-                for position, (info, archive) in enumerate(_infos(stream)):
+                for position, (info, archive) in enumerate(tarstream.entries(stream)):
                     if member := wanted.get((number, position)):
                         yield member, cast(BinaryIO, archive.extractfile(info))
                 while stream.read(BLOCK):
@@ -191,7 +189,7 @@ def read_layer(source: Source, descriptor: Descriptor, number: int = 0) -> Layer
     problems: list[Problem] = []
     seen: dict[str, Kind] = {"": "dir"}
     with _unpacked(source, descriptor) as stream, _translated(descriptor):
-        for position, (info, archive) in enumerate(_infos(stream)):
+        for position, (info, archive) in enumerate(tarstream.entries(stream)):
             if position >= _MAX_MEMBERS:
                 raise _too_large(descriptor, f"it has more than {_MAX_MEMBERS} entries")
             path = _clean(info.name)
@@ -287,21 +285,6 @@ class _Counted:
         return Digest.from_hasher(self._hasher)
 
 
-class _Info(tarfile.TarInfo):
-    """Refuses headers that would be read into memory whole, before they are."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        info = super().frombuf(buf, encoding, errors)
-        if info.size < 0 or info.type == tarfile.GNUTYPE_SPARSE:
-            raise ContentError(
-                f"the entry {info.name[:200]!r} is not readable: negative or sparse", code="layer-invalid"
-            )
-        if info.type in _LONG_HEADERS and info.size > _MAX_HEADER:
-            raise ContentError(f"a header of {info.size} bytes", code="layer-invalid")
-        return info
-
-
 @contextmanager
 def _unpacked(source: Source, descriptor: Descriptor) -> Iterator[_Counted]:
     compression = mediatype.tar_compression(descriptor.media_type)
@@ -311,24 +294,12 @@ def _unpacked(source: Source, descriptor: Descriptor) -> Iterator[_Counted]:
         yield _Counted(codec.decompressed(stream, compression, str(descriptor.digest)), descriptor)
 
 
-def _infos(stream: _Counted) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|", bufsize=BLOCK, tarinfo=_Info) as archive:
-        while (info := archive.next()) is not None:
-            yield info, archive
-
-
 @contextmanager
 def _translated(descriptor: Descriptor) -> Iterator[None]:
     try:
         yield
-    except (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        raise _invalid(descriptor, error) from error
-    except OSError as error:  # gzip's own complaint is one, without a number
-        if error.errno is not None:
-            raise
-        raise _invalid(descriptor, error) from error
     except Exception as error:
-        if type(error).__name__ != "ZstdError":  # zstandard is imported only where a layer needs it
+        if not tarstream.is_damage(error):
             raise
         raise _invalid(descriptor, error) from error
 

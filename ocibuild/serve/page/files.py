@@ -7,29 +7,25 @@ decompression bomb nor a layer of a million files holds a worker for long. OCI i
 from __future__ import annotations
 
 import tarfile
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO
 
 from ocibuild.binary import elf, wasm
 from ocibuild.content import codec
 from ocibuild.content.blob import BLOCK
 from ocibuild.errors import ContentError
+from ocibuild.image.merging import OPAQUE, WHITEOUT
 from ocibuild.image.rootfs import Member, member
+from ocibuild.image.tarstream import entries, is_damage
 from ocibuild.record import record
 from ocibuild.serve.page import program
 from ocibuild.serve.page.program import Program
 from ocibuild.spec import mediatype
 
-_MAX_HEADER = 1024 * 1024
-_LONG_HEADERS = {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
 _MAX_PROGRAM = 32 * 1024 * 1024
 _MAX_PROGRAMS = 4
 _MAX_PATH = 4096
-_WINDOW = 128 * 1024 * 1024
-_WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"
 
 
 @record
@@ -103,19 +99,6 @@ class _Counted:
             raise _Late(f"reading it takes longer than {self._bounds.seconds:g} seconds")
 
 
-class _Info(tarfile.TarInfo):
-    """Refuses headers that would be read into memory whole, before they are."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        info = super().frombuf(buf, encoding, errors)
-        if info.size < 0 or info.type == tarfile.GNUTYPE_SPARSE:
-            raise tarfile.HeaderError("an entry of a negative size, or a sparse one")
-        if info.type in _LONG_HEADERS and info.size > _MAX_HEADER:
-            raise tarfile.HeaderError(f"a header of {info.size} bytes")
-        return info
-
-
 def look(
     path: Path,
     media_type: str,
@@ -138,7 +121,7 @@ def look(
     try:
         with open(path, "rb") as raw:
             counted = _Counted(_opened(raw, media_type), bounds)
-            for info, archive in _infos(counted):
+            for info, archive in entries(counted):
                 counted.check()
                 if position >= bounds.entries:
                     raise _Stop(f"it has more than {bounds.entries:,} entries")
@@ -155,7 +138,7 @@ def look(
     except FileNotFoundError:
         stopped = "it is not here"
     except Exception as error:
-        if not _is_of_the_layer(error):
+        if not (isinstance(error, ContentError) or is_damage(error)):
             raise
         stopped = f"it is damaged, or not the {media_type} it is said to be"
     total = position if not stopped else None
@@ -167,28 +150,7 @@ def _opened(raw: BinaryIO, media_type: str) -> Any:
     compression = mediatype.tar_compression(media_type)
     if compression is None:
         raise ContentError(f"a {media_type} is no tar", code="layer-invalid")
-    if compression == "zstd":
-        import zstandard
-
-        # A frame may ask for a window of gigabytes.
-        unpacker = zstandard.ZstdDecompressor(max_window_size=_WINDOW)
-        return unpacker.stream_reader(raw, read_across_frames=True, closefd=False)
     return codec.decompressed(raw, compression, str(raw.name))
-
-
-def _infos(stream: _Counted) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
-    with tarfile.open(fileobj=cast(BinaryIO, stream), mode="r|", bufsize=BLOCK, tarinfo=_Info) as archive:
-        while (info := archive.next()) is not None:
-            # tarfile keeps every entry, with a copy of the global header each: a bomb of its own.
-            archive.members = []  # type: ignore[attr-defined]
-            yield info, archive
-
-
-def _is_of_the_layer(error: Exception) -> bool:
-    if isinstance(error, OSError):
-        return error.errno is None  # gzip's own complaints have no number
-    kinds = (tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError, ContentError)
-    return isinstance(error, kinds) or type(error).__name__ == "ZstdError"
 
 
 def _file(info: tarfile.TarInfo) -> File:
@@ -228,10 +190,10 @@ def _time(info: tarfile.TarInfo) -> int:
 
 def _removed(known: Member) -> str:
     folder, _, name = known.path.rpartition("/")
-    if name == _OPAQUE:
+    if name == OPAQUE:
         return f"/{folder}/*" if folder else "/*"
-    if name.startswith(_WHITEOUT):
-        gone = name.removeprefix(_WHITEOUT)
+    if name.startswith(WHITEOUT):
+        gone = name.removeprefix(WHITEOUT)
         return f"/{folder}/{gone}" if folder else f"/{gone}"
     return ""
 
