@@ -23,7 +23,7 @@ from ocibuild.bake.ledger import Known
 from ocibuild.binary.artifact import inspect
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Flow
-from ocibuild.errors import NotFoundError, OcibuildError, StoreError
+from ocibuild.errors import NotFoundError, OcibuildError
 from ocibuild.image.assemble import assemble
 from ocibuild.image.plan import ImagePlan, IndexPlan, Plan
 from ocibuild.pack import additions, naming
@@ -239,7 +239,7 @@ def _stands(
                 return False
             if not all(store.exists(descriptor) for descriptor in walk(store, root.bare)):
                 return False
-        except (StoreError, OcibuildError):
+        except OcibuildError:
             return False
     for bare, tags in _repositories(references).items():
         with session.registry(bare) as registry:

@@ -13,7 +13,7 @@ from typing import Any
 from ocibuild.api import bakeplan
 from ocibuild.api.bakeplan import BakePlan
 from ocibuild.api.session import Session
-from ocibuild.binary import artifact
+from ocibuild.binary import artifact, elf, wasm
 from ocibuild.binary.artifact import Artifact
 from ocibuild.content import atomic
 from ocibuild.errors import InputError, OcibuildError, UsageError
@@ -34,7 +34,7 @@ _MANY = 8
 _SKIPPED = {"node_modules", "vendor", "venv", "__pycache__", "target", "zig-out", "zig-cache"}
 _DOCKERFILE = re.compile(r"(?:Dockerfile[.-]([A-Za-z0-9_.-]+)|([A-Za-z0-9_.-]+)\.[Dd]ockerfile)")
 _MAIN = re.compile(r"^package main\b", re.MULTILINE)
-_HEAD = b"\0asm", b"\x7fELF"
+_MAGIC = wasm.MAGIC, elf.MAGIC
 _HOSTS = {"github.com": "ghcr.io", "gitlab.com": "registry.gitlab.com", "codeberg.org": "codeberg.org"}
 _LONGEST = 1024 * 1024
 
@@ -224,7 +224,7 @@ class _Look:
         """Programs that are there, those of one name and several platforms together."""
         programs: dict[str, list[Artifact]] = {}
         for entry in entries:
-            if entry.is_file() and _head(entry.path) in _HEAD:
+            if entry.is_file() and _head(entry.path) in _MAGIC:
                 try:
                     found = artifact.inspect(entry.path)
                 except InputError as error:
