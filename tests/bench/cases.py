@@ -314,28 +314,43 @@ def _floor(bench: Bench, file: Path) -> Contender:
 @case
 def push(bench: Bench) -> Iterator[Case]:
     """A large image to distribution, over http and https."""
-    size, has = bench.large, bench.programs
-    layout = bench.layout(size)
+    size, layout, oras, crane = (
+        bench.large,
+        bench.layout(bench.large),
+        _program(bench, "oras"),
+        _program(bench, "crane"),
+    )
     for scheme, where, ours, theirs, authorities, trust in _schemes(bench):
-        contenders = [
-            bench.ours("push", f"oci:{layout}:1", f"{where}/r$$/ours:1", ours),
-            Contender(
-                "oras-py",
-                f"{bench.python} {HERE}/orasclient.py push {where}/r$$/oraspy:1 {authorities} {bench.binary(size)}",
-            ),
-        ]
-        goals = [Goal("ocibuild push", "oras-py", 1 / 2)]
-        if "oras" in has:
-            oras = f"{has['oras']} cp --no-tty --from-oci-layout {layout}:1 {where}/r$$/oras:1 --to-{theirs}"
-            contenders.append(Contender("oras cp", oras))
-            goals.append(Goal("ocibuild push", "oras cp", 1.1))
-        if "crane" in has:
-            crane = f"{has['crane']} push {layout} {where}/r$$/crane:1"
-            contenders.append(Contender("crane push", crane, environ=trust))
-        words = f"{_mib(size)} to distribution over {scheme}"
-        yield Case(
-            f"push-{scheme}", words, tuple(contenders), tuple(goals), size, settle=True, is_judged=bench.is_whole
-        )
+        peers = {
+            "oras-py": f"{_oras_py(bench)} push {where}/r$$/oraspy:1 {authorities} {bench.binary(size)}",
+            "oras cp": f"{oras} cp --no-tty --from-oci-layout {layout}:1 {where}/r$$/oras:1 --to-{theirs}",
+            "crane push": f"{crane} push {layout} {where}/r$$/crane:1",
+        }
+        mine = bench.ours("push", f"oci:{layout}:1", f"{where}/r$$/ours:1", ours)
+        yield _moved(bench, f"push-{scheme}", f"{_mib(size)} to distribution over {scheme}", mine, peers, trust)
+
+
+def _program(bench: Bench, name: str) -> str:
+    """What stands in a script; one of a program that is missing is not run."""
+    return bench.programs.get(name, name)
+
+
+def _oras_py(bench: Bench) -> str:
+    return f"{bench.python} {HERE}/orasclient.py"
+
+
+_MOVING = {"oras-py": 1 / 2, "oras cp": 1.1}
+"""How long it may take us to move something large, in times of those who do the same."""
+
+
+def _moved(
+    bench: Bench, name: str, words: str, ours: Contender, peers: Mapping[str, str], environ: Mapping[str, str]
+) -> Case:
+    """Something large is moved, by us and by those of the peers that are here; `environ` is theirs."""
+    there = [peer for peer in peers if peer == "oras-py" or peer.split()[0] in bench.programs]
+    contenders = (ours, *(Contender(peer, peers[peer], environ=environ) for peer in there))
+    goals = tuple(Goal(ours.name, peer, _MOVING[peer]) for peer in there if peer in _MOVING)
+    return Case(name, words, contenders, goals, bench.large, settle=True, is_judged=bench.is_whole)
 
 
 def _schemes(bench: Bench) -> Iterator[tuple[str, str, str, str, str, dict[str, str]]]:
@@ -348,50 +363,33 @@ def _schemes(bench: Bench) -> Iterator[tuple[str, str, str, str, str, dict[str, 
 @case
 def pull(bench: Bench) -> Iterator[Case]:
     """A large image from distribution, over http and https."""
-    size, has = bench.large, bench.programs
+    size, oras, crane = bench.large, _program(bench, "oras"), _program(bench, "crane")
     there = bench.pushed_layout(size, "pulled")
-    file = f"{bench.registry}/oraspy-{size}:1"
-    bench.run(bench.python, HERE / "orasclient.py", "push", file, "-", bench.binary(size))
+    bench.run(*_oras_py(bench).split(), "push", f"{bench.registry}/oraspy-{size}:1", "-", bench.binary(size))
     for scheme, where, ours, theirs, authorities, trust in _schemes(bench):
-        contenders = [
-            bench.ours("pull", f"{where}/{there}", "-o", "image.oci", ours),
-            Contender(
-                "oras-py", f"{bench.python} {HERE}/orasclient.py pull {where}/oraspy-{size}:1 {authorities} pulled"
-            ),
-        ]
-        goals = [Goal("ocibuild pull", "oras-py", 1 / 2)]
-        if "oras" in has:
-            oras = f"{has['oras']} cp --no-tty {where}/{there} --from-{theirs} --to-oci-layout image:1"
-            contenders.append(Contender("oras cp", oras))
-            goals.append(Goal("ocibuild pull", "oras cp", 1.1))
-        if "crane" in has:
-            crane = f"{has['crane']} pull --format oci {where}/{there} image"
-            contenders.append(Contender("crane pull", crane, environ=trust))
-        words = f"{_mib(size)} from distribution over {scheme}"
-        yield Case(
-            f"pull-{scheme}", words, tuple(contenders), tuple(goals), size, settle=True, is_judged=bench.is_whole
-        )
+        peers = {
+            "oras-py": f"{_oras_py(bench)} pull {where}/oraspy-{size}:1 {authorities} pulled",
+            "oras cp": f"{oras} cp --no-tty {where}/{there} --from-{theirs} --to-oci-layout image:1",
+            "crane pull": f"{crane} pull --format oci {where}/{there} image",
+        }
+        mine = bench.ours("pull", f"{where}/{there}", "-o", "image.oci", ours)
+        yield _moved(bench, f"pull-{scheme}", f"{_mib(size)} from distribution over {scheme}", mine, peers, trust)
 
 
 @case
 def copy(bench: Bench) -> Iterator[Case]:
     """A large image from one registry to another."""
-    size, has = bench.large, bench.programs
-    there = f"{bench.registry}/{bench.pushed_layout(size, 'copied')}"
-    contenders = [bench.ours("copy", there, f"{bench.second}/r$$/ours:1")]
-    goals = []
-    if "oras" in has:
-        oras = f"{has['oras']} cp --no-tty --from-plain-http {there} --to-plain-http {bench.second}/r$$/oras:1"
-        contenders.append(Contender("oras cp", oras))
-        goals.append(Goal("ocibuild copy", "oras cp", 1.1))
-    if "crane" in has:
-        contenders.append(Contender("crane copy", f"{has['crane']} copy {there} {bench.second}/r$$/crane:1"))
-    if "skopeo" in has:
-        words = f"{has['skopeo']} copy --preserve-digests --src-tls-verify=false --dest-tls-verify=false"
-        words += f" docker://{there} docker://{bench.second}/r$$/skopeo:1"
-        contenders.append(Contender("skopeo copy", words, environ=_forgetful(bench)))
-    words = f"{_mib(size)} from one registry to another"
-    yield Case("copy", words, tuple(contenders), tuple(goals), size, settle=True, is_judged=bench.is_whole)
+    there, second = f"{bench.registry}/{bench.pushed_layout(bench.large, 'copied')}", bench.second
+    oras, crane, skopeo = (_program(bench, name) for name in ("oras", "crane", "skopeo"))
+    peers = {
+        "oras cp": f"{oras} cp --no-tty --from-plain-http {there} --to-plain-http {second}/r$$/oras:1",
+        "crane copy": f"{crane} copy {there} {second}/r$$/crane:1",
+        "skopeo copy": f"{skopeo} copy --preserve-digests --src-tls-verify=false --dest-tls-verify=false"
+        f" docker://{there} docker://{second}/r$$/skopeo:1",
+    }
+    mine = bench.ours("copy", there, f"{second}/r$$/ours:1")
+    words = f"{_mib(bench.large)} from one registry to another"
+    yield _moved(bench, "copy", words, mine, peers, _forgetful(bench))
 
 
 def _forgetful(bench: Bench) -> dict[str, str]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from ocibuild.errors import ContentError, UsageError
+from ocibuild.errors import UsageError
 from ocibuild.pack import configfile
 from ocibuild.pack.configfile import ConfigFile
 from ocibuild.pack.options import Sources
-from ocibuild.spec import schema
+from tests.pack.judges import verdicts
 
 
 def config(folder: Path, text: str, said: dict[str, str] | None = None, **environ: str) -> ConfigFile:
@@ -277,15 +276,4 @@ def test_pack_refuses_a_target_that_is_built(tmp_path: Path) -> None:
     ],
 )
 def test_the_schema_and_the_reader_agree(document: dict[str, object], fits: bool, tmp_path: Path) -> None:
-    whole: dict[str, object] = {"schema": 1, **document}
-    judged = []
-    for judge in (
-        lambda: schema.validate(whole, "ocibuild"),
-        ConfigFile(tmp_path / "ocibuild.toml", json.dumps(whole), whole).check,
-    ):
-        try:
-            judge()
-            judged.append(True)
-        except (ContentError, UsageError):
-            judged.append(False)
-    assert judged == [fits, fits]
+    assert verdicts({"schema": 1, **document}, tmp_path) == [fits, fits]
