@@ -22,23 +22,23 @@ HEAVY = {
 }  # fmt: skip
 
 WATCH = """
-import gc, json, sys
+import atexit, gc, json, sys
 sys.path[:0] = [{root!r}]
 seen = {{"subprocess.Popen": [], "compile": []}}
 sys.addaudithook(lambda event, args: seen[event].append(str(args)) if event in seen else None)
 before = set(sys.modules)
 collected = sum(generation["collections"] for generation in gc.get_stats())
-try:
-    {statement}
-except SystemExit as stop:
-    assert not stop.code, stop.code
-finally:
-    collected = sum(generation["collections"] for generation in gc.get_stats()) - collected
+
+@atexit.register
+def count():
+    rounds = sum(generation["collections"] for generation in gc.get_stats()) - collected
     modules, sources = sorted(set(sys.modules) - before), [text for text in seen["compile"] if "<string>" in text]
     gc.unfreeze()
     options = sum(type(one).__name__ == "Option" for one in gc.get_objects())
     with open("cost.json", "w") as file:
-        json.dump([modules, seen["subprocess.Popen"], sources, collected, options], file)
+        json.dump([modules, seen["subprocess.Popen"], sources, rounds, options], file)
+
+{statement}
 """
 
 
@@ -66,6 +66,10 @@ def cost(statement: str, folder: Path) -> Cost:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return Cost(*json.loads((folder / "cost.json").read_text()))
+
+
+NEEDLESS = {"dataclasses", "tempfile", "shutil", "logging", "concurrent.futures", "base64", "locale", "difflib"}
+"""What is light, but nothing that packing needs."""
 
 
 def verb(*words: str) -> str:
@@ -101,13 +105,13 @@ def test_packing_pays_for_nothing_heavy_and_starts_no_process(statement: str, tm
 
 def test_what_costs_would_be_seen(tmp_path: Path) -> None:
     statement = """
-    import dataclasses, jsonschema, subprocess
-    import click
-    subprocess.run([sys.executable, '-c', ''])
-    dataclasses.make_dataclass('Noun', ['size'])
-    kept = click.Option(['--one']), gc.collect()
-    """
-    found = cost(statement.strip(), tmp_path)
+import dataclasses, jsonschema, subprocess
+import click
+subprocess.run([sys.executable, '-c', ''])
+dataclasses.make_dataclass('Noun', ['size'])
+kept = click.Option(['--one']), gc.collect()
+"""
+    found = cost(statement, tmp_path)
     assert "jsonschema" in heavy(found.modules)
     assert found.started
     assert compiled(found)
@@ -116,10 +120,10 @@ def test_what_costs_would_be_seen(tmp_path: Path) -> None:
 
 
 def test_packing_stays_within_its_budget(tmp_path: Path) -> None:
-    found = cost(PACKING["a layout"], tmp_path)
+    found = cost(verb("pack", "hello.wasm", "-o", "made.oci"), tmp_path)
     assert len(found.ours) <= 70, sorted(found.ours)
     assert len(found.modules) <= 140, sorted(found.modules)
-    assert not {"dataclasses", "tempfile", "shutil", "logging", "concurrent.futures", "base64"} & set(found.modules)
+    assert not NEEDLESS & set(found.modules)
     assert compiled(found) == []
     assert found.collected <= 8
     assert found.options <= 55
@@ -160,7 +164,14 @@ def test_packing_loads_the_reader_and_the_author_it_needs(
     assert {name for name in authors if f"ocibuild.image.shapes.{name}" in ours} == {shape}
 
 
-FRONT = {"ocibuild", "ocibuild.cli", "ocibuild.cli.collector", "ocibuild.cli.verbs", "ocibuild.errors"}
+FRONT = {
+    "ocibuild",
+    "ocibuild.cli",
+    "ocibuild.cli.collector",
+    "ocibuild.cli.ending",
+    "ocibuild.cli.verbs",
+    "ocibuild.errors",
+}
 
 QUICK = {
     "help": verb("--help"),
@@ -184,7 +195,7 @@ def test_completing_an_option_loads_its_verb_and_nothing_that_works(tmp_path: Pa
     found = cost(completing("ocibuild pack --fo"), tmp_path)
     assert "ocibuild.cli.pack" in found.ours
     assert {name.split(".")[1] for name in found.ours if "." in name} == {"cli", "errors", "pack", "record"}
-    assert len(found.ours) <= 14, sorted(found.ours)
+    assert len(found.ours) <= 15, sorted(found.ours)
     assert len(found.modules) <= 75, sorted(found.modules)
     assert heavy(found.modules) == set()
     assert found.started == []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
-from ocibuild.cli import collector
+from ocibuild.cli import collector, ending
 
 if TYPE_CHECKING:
     from click import ClickException
@@ -21,8 +22,10 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     collector.rest()  # the process is ours alone
     try:
         _run(sys.argv[1:])
-    finally:
-        collector.end()
+    except SystemExit as stop:
+        if isinstance(stop.code, int):
+            ending.leave(stop.code)
+        raise
 
 
 def _run(words: list[str]) -> NoReturn:
@@ -62,6 +65,8 @@ def _run(words: list[str]) -> NoReturn:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            sys.exit(failed(_full(), as_json))
         unexpected = OcibuildError(
             f"something unexpected happened: {type(error).__name__}: {error}",
             code="unexpected",
@@ -69,6 +74,14 @@ def _run(words: list[str]) -> NoReturn:
         )
         sys.exit(failed(unexpected, as_json))
     sys.exit(status if isinstance(status, int) else 0)  # click hands over what a verb exited with
+
+
+def _full() -> OcibuildError:
+    """Whatever files ocibuild writes speaks for itself; what is left is where stdout goes."""
+    from ocibuild.errors import StoreError
+
+    words = "no space left on the disk that the output is written to"
+    return StoreError(words, code="disk-full", hint="free some space and run the same command again")
 
 
 def failed_usage(error: ClickException, as_json: bool) -> int:

@@ -10,10 +10,11 @@ from ocibuild.api.attaching import attach
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 from ocibuild.errors import UsageError
 
 
-@click.command("attach", short_help="Attach files to an image.")
+@verb("attach")
 @click.argument("files", nargs=-1, metavar="FILE[:MEDIA/TYPE]…")
 @click.option("--to", required=True, metavar="PLACE", help="The image, in a registry or a layout.")
 @click.option("--type", "artifact_type", required=True, metavar="MEDIA/TYPE", help="What it is: application/spdx+json.")

@@ -11,9 +11,10 @@ from ocibuild.api.explain import explain, registry_named
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.login import authfile_option
+from ocibuild.cli.verbs import verb
 
 
-@click.command("auth", short_help="Explain which login a registry is shown.")
+@verb("auth")
 @click.argument("action", type=click.Choice(["explain"]))
 @click.argument("registry", metavar="REGISTRY[/REPOSITORY]")
 @registry_options

@@ -19,12 +19,13 @@ from ocibuild.cli import ovens
 from ocibuild.cli.account import metadata, metadata_option
 from ocibuild.cli.common import chunk_option, json_option, registry_options, say, session
 from ocibuild.cli.ovens import Oven
+from ocibuild.cli.verbs import verb
 from ocibuild.content import atomic
 from ocibuild.errors import FindingsError, OcibuildError, UsageError
 from ocibuild.spec.reference import Reference
 
 
-@click.command("bake", short_help="Make all images of an ocibuild.toml.")
+@verb("bake")
 @click.argument("targets", nargs=-1, metavar="[TARGET…]")
 @click.option("--config", metavar="FILE", default=".", help="The file, or its folder.  [default: the current one]")
 @click.option("--set", "said", multiple=True, metavar="NAME=VALUE", help="A value for a variable (repeatable).")

@@ -11,6 +11,7 @@ from ocibuild.api.build import build
 from ocibuild.cli import output as show
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
+from ocibuild.cli.verbs import verb
 from ocibuild.errors import ToolError, UsageError
 from ocibuild.pack import configfile
 from ocibuild.pack.options import Options, about
@@ -21,7 +22,7 @@ from ocibuild.spec.reference import Reference
 OPTIONS = tuple(name for name in about() if name != "platform")
 
 
-@click.command("build", short_help="Build sources, or the last stage of a Dockerfile.")
+@verb("build")
 @click.argument("context", default=".", metavar="[CONTEXT]")
 @click.option("-f", "--file", metavar="FILE", help="The Dockerfile, - for stdin.  [default: CONTEXT/Dockerfile]")
 @click.option("--target", metavar="STAGE", help="The stage to build.  [default: the last]")

@@ -12,10 +12,11 @@ from ocibuild.api.inspecting import is_program
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 from ocibuild.errors import FindingsError
 
 
-@click.command("check", short_help="Say whether files or images fit their consumer.")
+@verb("check")
 @click.argument("what", nargs=-1, required=True, metavar="FILE|PLACE…")
 @click.option("--for", "consumer", metavar="NAME", help="Who will run it; `ocibuild formats` lists them.")
 @click.option("--strict", is_flag=True, help="Fail for warnings too.")

@@ -1,7 +1,7 @@
 """Python's collector of garbage cycles, which a short run can do without.
 
-What a verb loads stays until the end. Looking through it for rubbish, again and again while it grows and once more when
-Python ends, was a tenth of `ocibuild pack`.
+What a verb loads stays until the end. Looking through it for rubbish, again and again while it grows, was a tenth of
+`ocibuild pack`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,3 @@ def work() -> None:
     if gc.get_threshold()[0] == _LOADING:
         gc.freeze()
         gc.set_threshold(*_USUAL)
-
-
-def end() -> None:
-    """Nothing that is there now needs looking through when Python ends."""
-    gc.freeze()

@@ -7,9 +7,10 @@ import click
 from ocibuild.cli import completing
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option
+from ocibuild.cli.verbs import verb
 
 
-@click.command("completion", short_help="Print what a shell reads to complete commands.")
+@verb("completion")
 @click.argument("shell", type=click.Choice(completing.SHELLS))
 @json_option
 def completion_command(shell: str, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import click
 from ocibuild.api import places, transfer
 from ocibuild.cli.account import metadata_option, report
 from ocibuild.cli.common import chunk_option, json_option, referrers_option, registry_options, session
+from ocibuild.cli.verbs import verb
 
 
 def host_of(text: str, *, writing: bool = False) -> str | None:
@@ -18,7 +19,7 @@ def host_of(text: str, *, writing: bool = False) -> str | None:
     return place.reference.registry if place.reference is not None else None
 
 
-@click.command("copy", short_help="Copy an image between any two places.")
+@verb("copy")
 @click.argument("source")
 @click.argument("destination")
 @click.option("-f", "--format", metavar="SHAPE", help="Convert to this shape; `ocibuild formats` lists them.")

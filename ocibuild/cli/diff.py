@@ -11,10 +11,11 @@ from ocibuild.api.diff import diff
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 from ocibuild.errors import FindingsError
 
 
-@click.command("diff", short_help="Say in words what makes two images differ.")
+@verb("diff")
 @click.argument("a")
 @click.argument("b")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="The entry of both indexes to compare.")

@@ -11,9 +11,10 @@ from ocibuild.api.extract import extract
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("extract", short_help="Give the program back, byte for byte.")
+@verb("extract")
 @click.argument("place")
 @click.option("-o", "--output", metavar="FILE", help="Where to; - for stdout.  [default: its own name]")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="The entry of an index to take.")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import click
-
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option
+from ocibuild.cli.verbs import verb
 from ocibuild.image.shapes import SHAPES
 from ocibuild.pack.presets import PRESETS
 
 
-@click.command("formats", short_help="List the shapes and who reads them.")
+@verb("formats")
 @json_option
 def formats_command(as_json: bool) -> None:
     """List the shapes an image can have, and which one --for chooses for whom."""

@@ -10,9 +10,10 @@ from ocibuild.api import joining
 from ocibuild.cli.account import metadata_option, report
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("index", short_help="Join pushed images into one index.")
+@verb("index")
 @click.argument("references", nargs=-1, required=True, metavar="PLACE…")
 @click.option("-t", "--tag", required=True, metavar="PLACE", help="Where the index goes.")
 @metadata_option

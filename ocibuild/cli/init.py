@@ -6,9 +6,10 @@ import click
 
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option
+from ocibuild.cli.verbs import verb
 
 
-@click.command("init", short_help="Write a first ocibuild.toml, from what is found.")
+@verb("init")
 @click.argument("folder", metavar="[DIR]", default=".")
 @click.option("--registry", metavar="PREFIX", help="Tag the images below it: ghcr.io/me.")
 @click.option("--git", "from_git", is_flag=True, help="Tag them where the remote origin says that they go.")

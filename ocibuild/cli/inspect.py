@@ -11,11 +11,12 @@ from ocibuild.api.inspecting import inspect, is_program
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 _SHOWN = 40
 
 
-@click.command("inspect", short_help="Look into a file, layout, archive or registry.")
+@verb("inspect")
 @click.argument("what", metavar="FILE|PLACE")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="The entry of an index to look at.")
 @click.option(

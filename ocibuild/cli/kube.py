@@ -13,10 +13,11 @@ from ocibuild.api.run import is_missing
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, say, session, size_of
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 from ocibuild.pack.plan import words_of
 
 
-@click.command("kube", short_help="Print a Pod that runs an image, and its RuntimeClass.")
+@verb("kube")
 @click.argument("reference")
 @click.argument("arguments", nargs=-1, metavar="[-- ARGUMENT...]")
 @click.option("--kind", metavar="KIND", default="Pod", help="Pod, Job or Deployment.  [default: Pod]")

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from ocibuild.api import login as verb
+from ocibuild.api import login as accounts
 from ocibuild.api.session import Session
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, password_from_stdin, registry_options, session
+from ocibuild.cli.verbs import verb
 from ocibuild.errors import UsageError
 from ocibuild.spec.reference import registry_of
 
@@ -25,7 +26,7 @@ def authfile_option(command: Command) -> Command:
     return click.option("--authfile", metavar="FILE", help=said)(command)
 
 
-@click.command("login", short_help="Log in to a registry.")
+@verb("login")
 @click.argument("registry", required=False)
 @registry_options
 @authfile_option
@@ -57,7 +58,7 @@ def login_command(
     host = registry_of(registry)
     username, password = _asked(username, password_stdin)
     with session(host, username=None, password_stdin=False, quiet=quiet, **reach) as current:
-        done = verb.login(host, username, password, authfile=authfile, session=current)
+        done = accounts.login(host, username, password, authfile=authfile, session=current)
     if not quiet:
         if done.is_plain:
             show.note(f"warning: the password is kept unencrypted in {done.where}; a credential helper keeps it safer")
@@ -91,7 +92,7 @@ def _asked(username: str | None, password_stdin: bool) -> tuple[str, str]:
 
 
 def _list(authfile: str | None, as_json: bool) -> None:
-    found, notes = verb.logins(authfile=authfile, session=Session())
+    found, notes = accounts.logins(authfile=authfile, session=Session())
     for text in notes:
         show.note(f"warning: {text}")
     if as_json:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import click
 
-from ocibuild.api import login as verb
+from ocibuild.api import login as accounts
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option
 from ocibuild.cli.login import authfile_option
+from ocibuild.cli.verbs import verb
 
 
-@click.command("logout", short_help="Log out of a registry.")
+@verb("logout")
 @click.argument("registry")
 @authfile_option
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing of what is left.")
 @json_option
 def logout_command(registry: str, authfile: str | None, quiet: bool, as_json: bool) -> None:
     """Take the login for REGISTRY away from where login keeps it."""
-    done = verb.logout(registry, authfile=authfile)
+    done = accounts.logout(registry, authfile=authfile)
     if not quiet:
         if not done.removed:
             show.note(f"there was no login for {done.registry}")

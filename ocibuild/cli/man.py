@@ -10,11 +10,12 @@ import click
 from ocibuild.cli import manual
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option
+from ocibuild.cli.verbs import verb
 from ocibuild.content import atomic
 from ocibuild.errors import UsageError
 
 
-@click.command("man", short_help="Print a manual page, or write all of them.")
+@verb("man")
 @click.argument("command", required=False, metavar="[COMMAND]")
 @click.option("--into", metavar="DIR", help="Write all pages into a folder, as ~/.local/share/man/man1.")
 @json_option

@@ -9,10 +9,11 @@ import click
 
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
 from ocibuild.cli.making import image_options, output_options, record_options, report
+from ocibuild.cli.verbs import verb
 from ocibuild.pack.options import Options, about
 
 
-@click.command("pack", short_help="Pack programs into one image.")
+@verb("pack")
 @click.argument("files", nargs=-1, metavar="FILE[=PLATFORM]…")
 @output_options
 @click.option("--config", metavar="FILE", help="Read files, tags and options from ocibuild.toml; flags go over it.")

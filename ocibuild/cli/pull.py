@@ -11,9 +11,10 @@ from ocibuild.api import pull
 from ocibuild.cli.account import metadata_option, report
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("pull", short_help="Fetch an image from a registry.")
+@verb("pull")
 @click.argument("reference")
 @click.option(
     "-o", "--output", metavar="PLACE", help="A layout folder, FILE.tar, docker-archive:FILE, or -.  [default: NAME.oci]"

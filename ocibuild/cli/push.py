@@ -10,9 +10,10 @@ from ocibuild.api import transfer
 from ocibuild.cli.account import metadata_option, report
 from ocibuild.cli.common import chunk_option, json_option, referrers_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("push", short_help="Push a local image to registries.")
+@verb("push")
 @click.argument("source")
 @click.argument("references", nargs=-1, required=True, metavar="REFERENCE…")
 @referrers_option

@@ -12,12 +12,13 @@ from ocibuild.api import raw
 from ocibuild.cli import output as show
 from ocibuild.cli.common import registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 from ocibuild.content.blob import BLOCK
 
 _platform = click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="The entry of an index to take.")
 
 
-@click.command("manifest", short_help="Print an image's manifest as it is.")
+@verb("manifest")
 @click.argument("place")
 @_platform
 @registry_options
@@ -27,7 +28,7 @@ def manifest_command(place: str, platform: str | None, quiet: bool, **reach: Any
         _bytes(raw.manifest(place, platform=platform, session=current))
 
 
-@click.command("config", short_help="Print an image's config as it is.")
+@verb("config")
 @click.argument("place")
 @_platform
 @registry_options
@@ -37,7 +38,7 @@ def config_command(place: str, platform: str | None, quiet: bool, **reach: Any) 
         _bytes(raw.config(place, platform=platform, session=current))
 
 
-@click.command("blob", short_help="Print a blob as it is.")
+@verb("blob")
 @click.argument("place")
 @click.argument("digest")
 @registry_options
@@ -48,7 +49,7 @@ def blob_command(place: str, digest: str, quiet: bool, **reach: Any) -> None:
         sys.stdout.buffer.flush()
 
 
-@click.command("digest", short_help="Print an image's digest.")
+@verb("digest")
 @click.argument("place")
 @_platform
 @registry_options

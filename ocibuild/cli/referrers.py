@@ -10,9 +10,10 @@ from ocibuild.api.attaching import referrers
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("referrers", short_help="List what is attached to an image.")
+@verb("referrers")
 @click.argument("place")
 @click.option("--artifact-type", metavar="TYPE", help="Only those of this type.")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="The entry of an index to ask for.")

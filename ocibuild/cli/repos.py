@@ -10,9 +10,10 @@ from ocibuild.api.listing import repositories
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("repos", short_help="List the repositories of a registry.")
+@verb("repos")
 @click.argument("registry")
 @click.option("--prefix", default="", metavar="TEXT", help="Only those whose names begin with this.")
 @registry_options

@@ -12,10 +12,11 @@ from ocibuild.api.resolve import STDIN, resolve
 from ocibuild.cli import output as show
 from ocibuild.cli.account import told
 from ocibuild.cli.common import chunk_option, json_option, registry_options, say, session
+from ocibuild.cli.verbs import verb
 from ocibuild.spec.reference import Reference
 
 
-@click.command("resolve", short_help="Put pushed digests in place of ocibuild://PATH in YAML.")
+@verb("resolve")
 @click.option(
     "-f",
     "--filename",

@@ -10,9 +10,10 @@ from ocibuild.api.removing import Removed, remove
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("rm", short_help="Remove a tag, or a manifest.")
+@verb("rm")
 @click.argument("place")
 @click.option("--manifest", is_flag=True, help="Remove the manifest that a tag points at, with all of its tags.")
 @click.option("--dry-run", is_flag=True, help="Say what would go, and remove nothing.")

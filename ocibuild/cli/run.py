@@ -14,6 +14,7 @@ from ocibuild.api.run import is_missing, perform
 from ocibuild.cli import output as show
 from ocibuild.cli.common import registry_options, session, size_of
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 from ocibuild.pack.plan import words_of
 from ocibuild.run.launch import Folder, Launch
 
@@ -30,7 +31,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
     return seconds
 
 
-@click.command("run", short_help="Run the program of an image, or a bare one.")
+@verb("run")
 @click.argument("what", metavar="FILE|PLACE")
 @click.argument("arguments", nargs=-1, metavar="[-- ARGUMENT...]")
 @click.option("--platform", metavar="OS/ARCH[/VARIANT]", help="The entry of an index to run.  [default: the Wasm one]")

@@ -11,9 +11,10 @@ from ocibuild.api import transfer
 from ocibuild.cli.account import metadata_option, report
 from ocibuild.cli.common import json_option, referrers_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("save", short_help="Write an image into an archive.")
+@verb("save")
 @click.argument("source")
 @click.option(
     "-o", "--output", required=True, metavar="PLACE", help="FILE.tar, docker-archive:FILE, oci:DIR, or - for stdout."

@@ -11,6 +11,7 @@ import click
 from ocibuild.api.serve import PORT, Serving, serve
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option
+from ocibuild.cli.verbs import verb
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -37,7 +38,7 @@ def _bytes(context: click.Context, parameter: click.Parameter, text: str | None)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.command("serve", short_help="Be a registry, over a folder of layouts.")
+@verb("serve")
 @click.argument("folder", metavar="[DIR]", default="registry", type=click.Path(path_type=Path))
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="Listen there; 0: any free one."

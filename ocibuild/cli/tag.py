@@ -10,9 +10,10 @@ from ocibuild.api.tagging import tag
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("tag", short_help="Give an image more tags where it is.")
+@verb("tag")
 @click.argument("place")
 @click.argument("names", nargs=-1, required=True, metavar="NEWTAG…")
 @click.option("--if-absent", is_flag=True, help="Fail where a tag is there already, as something else.")

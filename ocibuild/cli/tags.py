@@ -10,9 +10,10 @@ from ocibuild.api.listing import tags
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 
-@click.command("tags", short_help="List the tags of a repository.")
+@verb("tags")
 @click.argument("repository", metavar="REPOSITORY|PLACE")
 @registry_options
 @json_option

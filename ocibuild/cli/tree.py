@@ -11,11 +11,12 @@ from ocibuild.api.tree import tree
 from ocibuild.cli import output as show
 from ocibuild.cli.common import json_option, registry_options, session
 from ocibuild.cli.copy import host_of
+from ocibuild.cli.verbs import verb
 
 _TITLE = "org.opencontainers.image.title"
 
 
-@click.command("tree", short_help="Show what an image is made of, and what is attached.")
+@verb("tree")
 @click.argument("place")
 @click.option("--referrers/--no-referrers", default=True, help="Ask for what is attached.  [default: yes]")
 @registry_options

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -51,7 +52,50 @@ _VERBS = {
 _RAW = {"manifest", "config", "blob", "digest"}
 
 
-class _Verbs(click.Group):
+def _show_help(context: click.Context, option: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted and not context.resilient_parsing:
+        click.echo(context.get_help(), color=context.color)
+        context.exit()
+
+
+def _show_version(context: click.Context, option: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted and not context.resilient_parsing:
+        click.echo(f"ocibuild {__version__}")
+        context.exit()
+
+
+def _front(*flags: str, callback: Callable[..., None], help: str) -> click.Option:
+    """A flag that is looked at first, and stands for the whole run.
+
+    Made here, because click asks for the translation of its own ones whether they are shown or not.
+    """
+    return click.Option(flags, is_flag=True, is_eager=True, expose_value=False, callback=callback, help=help)
+
+
+_HELP = _front("-h", "--help", callback=_show_help, help="Show this message and exit.")
+_VERSION = _front("--version", callback=_show_version, help="Show the version and exit.")
+
+
+class Verb(click.Command):
+    """A command with a `--help` of ours."""
+
+    def __init__(self, *arguments: Any, **attributes: Any) -> None:
+        super().__init__(*arguments, **attributes)
+        self.params.append(_HELP)
+
+    def make_parser(self, context: click.Context) -> Any:
+        """click looks for a flag among the long ones first, and makes a whole complaint, with suggestions, of each `-o`."""
+        parser = super().make_parser(context)
+        parser._long_opt.update(parser._short_opt)
+        return parser
+
+
+def verb(name: str) -> Callable[[Callable[..., Any]], Verb]:
+    """What makes a function the verb of that name."""
+    return click.command(name, cls=Verb, short_help=_VERBS[name])
+
+
+class _Verbs(Verb, click.Group):
     """Knows every verb by name, and imports only the one that is used."""
 
     def list_commands(self, context: click.Context) -> list[str]:
@@ -81,8 +125,7 @@ class _Verbs(click.Group):
             formatter.write_dl(list(_VERBS.items()))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.group(cls=_Verbs, params=[_VERSION], context_settings={"help_option_names": []})
 @click.option("--debug", is_flag=True, help="Show every exchange, and where an error came from.")
 def cli(debug: bool) -> None:
     """Make OCI images from Wasm modules and static binaries: no daemon, no Dockerfile, no base image.

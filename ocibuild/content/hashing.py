@@ -12,24 +12,28 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 _WORTH_A_THREAD = 256 * 1024
-"""Bytes that take longer to hash than a thread takes to wake up."""
+"""Bytes of a piece that take longer to hash than a thread takes to wake up."""
+
+_WORTH_A_POOL = 4 * 1024 * 1024
+"""Bytes of a stream that take longer to hash than the first thread takes to load."""
 
 
 class Hashing:
-    """The sha256 of pieces in their order; at most one of them is being hashed, on the flow's pool for moving.
+    """The sha256 of pieces in their order, about `size` bytes; at most one piece is being hashed, on the flow's pool for moving.
 
-    So it must not be used on that pool.
+    So it must not be used on that pool. What is small is hashed where it stands.
     """
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Flow, size: int) -> None:
         self._flow = flow
+        self._is_beside = size >= _WORTH_A_POOL
         self._hasher = hashlib.sha256()
         self._pending: Future[None] | None = None
 
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Begin to hash `data`, which must stay as it is, once what came before is hashed."""
         self._settle()
-        if len(data) < _WORTH_A_THREAD:
+        if not self._is_beside or len(data) < _WORTH_A_THREAD:
             self._hasher.update(data)
         else:
             self._pending = self._flow.io.submit(self._hasher.update, data)

@@ -84,8 +84,8 @@ def _layer(layer: Layer, target: Target, flow: Flow) -> Written:
 def _files(layer: Files | Tar, target: Target, flow: Flow) -> Written:
     compressor = codec.parse(layer.compression)
     contents, total = _tar(layer)
-    blob, size, left = Hashing(flow), 0, total
-    diff = blob if isinstance(compressor, codec.Plain) else Hashing(flow)
+    blob, size, left = Hashing(flow, total), 0, total
+    diff = blob if isinstance(compressor, codec.Plain) else Hashing(flow, total)
     with _ingesting(target).sink() as sink:
         for encoded in _encode(contents, total, compressor, flow, None if diff is blob else diff):
             blob.update(encoded)
@@ -122,7 +122,7 @@ def _encode(
 
 
 def _raw(layer: Raw, target: Target, flow: Flow) -> Written:
-    hashing, size = Hashing(flow), 0
+    hashing, size = Hashing(flow, layer.content.size or 0), 0
     with _ingesting(target).sink() as sink:
         for piece in _blocks(iter((layer.content,)), BLOCK):
             flow.cancel.check()

@@ -1,0 +1,24 @@
+"""The end of a run: everybody who waits for it is called, and the memory goes back to the system in one piece.
+
+Python takes its modules and objects apart before it ends, one after the other: a fifteenth of `ocibuild pack`.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+
+
+def leave(status: int) -> None:
+    """End the process with `status`. Returns where Python had better end it: others still run, or output has no taker."""
+    if threading.active_count() > 1:
+        return
+    atexit._run_exitfuncs()  # nobody is called twice
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    os._exit(status)
