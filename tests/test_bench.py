@@ -87,6 +87,13 @@ def test_where_no_more_runs_are_wanted_there_are_none(tmp_path: Path, monkeypatc
     assert len(found["noisy"].samples) == 2
 
 
+def test_folders_that_are_kept_are_there_until_the_last_run_has_ended(tmp_path: Path) -> None:
+    counts = "find .. -name made | wc -l >> ../../counted\ntouch made"
+    alternate([Contender("it", counts)], 2, tmp_path / "run", lambda line: None, more=0, keeps=True)
+    assert (tmp_path / "counted").read_text().split() == ["0", "1", "2"]
+    assert not (tmp_path / "run").exists()
+
+
 def made(**changed: float) -> dict[str, Any]:
     """A document of two cases and two sizes, in which everything is as it has to be, but for what is `changed`."""
     value = {"ours": 1.0, "peer": 2.0, "cpu": 1.8, "peak": 40.0, "large": 64.0, "size": 1024.0} | changed

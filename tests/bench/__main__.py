@@ -132,7 +132,8 @@ def measured(bench: Bench, said: Asked, missing: list[str], *, quick: bool) -> d
             rounds = said.rounds or (FEW if quick else case.rounds or ROUNDS)
             more = 0 if quick else None
             run = bench.room / "run"
-            figures = alternate(case.contenders, rounds, run, tell, more=more, warm=case.warm, settle=case.settle)
+            how = {"warm": case.warm, "settle": case.settle, "keeps": case.keeps}
+            figures = alternate(case.contenders, rounds, run, tell, more=more, **how)
             found.append(report.Measured(case, figures))
     return report.document(found, f"{datetime.now(UTC):%Y-%m-%d}", versions(bench), missing, quick=quick)
 

@@ -73,7 +73,8 @@ class Each:
 class Case:
     """A kind of work. `size` is in bytes or pieces, and with the name says what figures may be compared.
 
-    `rounds` stands for the usual number where it is not 0; `warm` for a first run that does not count. Goals are held
+    `rounds` stands for the usual number where it is not 0; `warm` for a first run that does not count; `settle` and
+    `keeps` are the harness's. Goals are held
     where it `is_judged`: most are said of a gigabyte, of which a start of Python is no part.
     """
 
@@ -86,6 +87,7 @@ class Case:
     rounds: int = 0
     warm: bool = True
     settle: bool = False
+    keeps: bool = False
     is_judged: bool = True
 
 
@@ -203,7 +205,8 @@ def pack_small(bench: Bench) -> Iterator[Case]:
         if peer in named:
             goals.append(Goal(ours.name, peer, 1 / times))
     about = round(size, -5)  # the compiler writes the folder's name into it
-    yield Case("pack-small", f"a module of {size / MIB:.1f} MiB", (floor, ours, *peers), tuple(goals), about)
+    words = f"a module of {size / MIB:.1f} MiB"
+    yield Case("pack-small", words, (floor, ours, *peers), tuple(goals), about, keeps=True)
 
 
 def _packers(bench: Bench, file: Path, name: str, *, small: bool = False) -> Iterator[Contender]:
@@ -273,6 +276,7 @@ def pack_many(bench: Bench) -> Iterator[Case]:
         (_click(bench), Contender("ocibuild", script, "ours", work=count)),
         (Each("ocibuild", 3), Goal("ocibuild", "python -c 'import click'", 0.1)),
         count,
+        keeps=True,
         is_judged=bench.is_whole,
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -84,14 +86,17 @@ def alternate(
     more: int | None = None,
     warm: bool = True,
     settle: bool = False,
+    keeps: bool = False,
 ) -> dict[str, Figures]:
     """Run each contender once uncounted (with `warm`), then all in turn, `rounds` times; a failure ends the bench.
 
     In turn, so that a machine that grows slower does so for all. The order is reversed each second round. Those whose
     runs are far apart run again, up to `more` times (`rounds`): a median of more runs is worth more. With `settle` what was
-    written before is on the disk before the next run starts.
+    written before is on the disk before the next run starts. With `keeps` every run has a folder of its own until all
+    are done: ext4 looks past each name that was removed in the last minutes when it makes a new one.
     """
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+    turns = itertools.count()
     for number in range(0 if warm else 1, rounds + (rounds if more is None else more) + 1):
         turn = contenders if number % 2 else contenders[::-1]
         if number > rounds:
@@ -99,11 +104,13 @@ def alternate(
         for contender in turn:
             if settle:
                 os.sync()
-            sample = measure(contender, room)
+            sample = measure(contender, room / f"{next(turns)}" if keeps else room)
             note = "" if number else " (not counted)"
             tell(f"  {contender.name}: {sample.seconds:.3f} s{' (once more)' if number > rounds else note}")
             if number:
                 samples[contender.name].append(sample)
+    if keeps:
+        shutil.rmtree(room)
     return {contender.name: Figures(tuple(samples[contender.name]), contender.work) for contender in contenders}
 
 
