@@ -20,8 +20,9 @@ from ocibuild.api.fetching import Inline
 from ocibuild.api.session import Session
 from ocibuild.bake import crews, engine, ledger
 from ocibuild.bake.fingerprint import Digests
-from ocibuild.bake.job import Ended, Happened, Job, State
+from ocibuild.bake.job import Ended, Happened, Job, Phase, State
 from ocibuild.bake.ledger import Known, Ledger
+from ocibuild.bake.steps import Steps
 from ocibuild.content.flow import Event
 from ocibuild.errors import OcibuildError, UsageError
 from ocibuild.pack import naming
@@ -31,6 +32,9 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.layout import LayoutStore
 
 _INLINE = 1024 * 1024
+_CROWD = 16
+"""Targets that keep all threads of a bake busy for a while."""
+
 _TOLD = ("retry", "warning", "note", "output")
 
 
@@ -94,7 +98,8 @@ def bake(
     folder, with a layout `NAME.oci` for each; without either, the layout `bake.oci`. `executor` is `threads`,
     `process`, `dask://HOST:PORT`, or any Executor. What is up to date, by digest, is not made again, unless `no_cache`
     is said; what is built from sources always is. A target that fails is in what is returned, and
-    ends the bake unless it is to `keep_going`. Raises UsageError for what is wrong in the file, StoreError, ToolError,
+    ends the bake unless it is to `keep_going`. `observe` is told, from any thread, that a target begins, how far a large
+    one is (on threads alone), and how it ended. Raises UsageError for what is wrong in the file, StoreError, ToolError,
     Cancelled; images that are whole stay.
     """
     with ExitStack() as stack:
@@ -145,7 +150,7 @@ def baked(
         if executor == "threads":
             oven.away = False
             crew = stack.enter_context(crews.threads(jobs, waiting=push))
-            work = partial(_here, session=session, shared=shared, digests=digests)
+            work = partial(_here, session=session, shared=shared, digests=digests, observe=oven.observe)
         elif executor == "process":
             reach = Reach.of(session, credentials=True)
             crew = stack.enter_context(crews.processes(jobs, prepare, reach))
@@ -173,12 +178,23 @@ def baked(
     return Baked(made, images, notes)
 
 
-def _here(task: Task, session: Session, shared: LayoutStore | None, digests: Digests) -> Done:
-    """A task in this process: what it tells is told with its name."""
+def _here(
+    task: Task,
+    session: Session,
+    shared: LayoutStore | None,
+    digests: Digests,
+    observe: Callable[[Happened], None],
+) -> Done:
+    """A task in this process: what it tells is told with its name, and of its blobs how far they are together."""
+    job = Job(task.target.name)
+    way: Phase = "pushing" if task.target.sources is None else "moving"
+    steps = Steps(lambda step: observe(Happened(job, None, 0, 0, step)), way)
 
     def tell(event: Event) -> None:
         if event.kind in _TOLD:
             session.observe(replace(event, text=f"{task.target.name}: {event.text}"))
+        else:
+            steps(event)
 
     return perform(task, replace(session, observe=tell, cancel=session.cancel.child()), shared, digests)
 
@@ -244,6 +260,7 @@ class _Oven:
             known=self.kept.targets.get(name, ()),
             standing=self.standing.get(name),
             no_cache=self.no_cache,
+            crowded=len(self.targets) >= _CROWD,
             part=(place, step) if step else None,
             parts=() if step else self._gathered(name, ended),
         )

@@ -23,7 +23,7 @@ from ocibuild.bake.ledger import Known
 from ocibuild.binary.artifact import inspect
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Flow
-from ocibuild.errors import NotFoundError, OcibuildError
+from ocibuild.errors import OcibuildError
 from ocibuild.image.assemble import assemble
 from ocibuild.image.plan import ImagePlan, IndexPlan, Plan
 from ocibuild.pack import additions, naming
@@ -38,9 +38,11 @@ from ocibuild.store.graph import walk
 from ocibuild.store.layout import LayoutStore
 
 if TYPE_CHECKING:
+    from ocibuild.registry.store import RegistryStore
     from ocibuild.store.memory import MemoryStore
 
-_IN_MEMORY = 4 * 1024 * 1024
+_SMALL = 4 * 1024 * 1024
+"""Bytes of files: an image of so many is held in memory on its way to a registry, and needs no threads of its own."""
 
 
 @record
@@ -50,6 +52,7 @@ class Task:
     It goes to its tags where it is to `push`, and into `layout`, where the caller names it in the end, or it is named at
     once: `alone`. `known` are images it was before; `standing` is what the layout has under its name. A `part` (i, n) is
     every n-th image of its index, and `parts` are all of them, by their place in it, of which the index is made.
+    `crowded`: so many targets are made beside it that a small one takes no threads but its own.
     """
 
     target: Target
@@ -65,6 +68,7 @@ class Task:
     part: tuple[int, int] | None = None
     parts: tuple[tuple[int, Descriptor], ...] = ()
     no_cache: bool = False
+    crowded: bool = False
 
 
 @record
@@ -124,32 +128,30 @@ def _packed(
 ) -> Done:
     plan = plan_of(target, session, task.git)
     key = fingerprint.of(plan, digests)
-    references = [Reference.parse(tag) for tag in target.tags] if task.push else []
+    repositories = _repositories(task, target, session, stack)
     if not task.no_cache:
         for known in task.known:
-            if known.fingerprint == key and _stands(known.descriptor, task, references, session, shared):
+            if known.fingerprint == key and _stands(known.descriptor, task, repositories, shared):
                 return Done(known.descriptor, cached=True, fingerprint=key)
-    stage = _stage(task, shared, plan, stack)
+    size = _size(plan)
+    stage = _stage(task, shared, size, stack)
     with session.flow() as flow:
+        if task.crowded and size <= _SMALL:
+            flow = flow.alone
         if task.part is not None and isinstance(plan, IndexPlan):
-            return _part(task, plan, stage, references, session, flow)
+            return _part(task, plan, stage, repositories, flow)
         if isinstance(plan, IndexPlan) and len(task.parts) == len(plan.images):
-            root, sent = _joined(task, plan, stage, references, session, flow), 0
+            root, sent = _joined(task, plan, stage, repositories, flow), 0
         else:
             root = assemble(plan, stage, flow).with_platform(None)
-            sent = _push(stage, root, references, session, flow)
+            sent = _push(stage, root, repositories, flow)
     if task.alone:
         _name(stage, root, target)
     return Done(root, fingerprint=key, sent=sent)
 
 
 def _part(
-    task: Task,
-    plan: IndexPlan,
-    stage: LayoutStore | MemoryStore,
-    references: Sequence[Reference],
-    session: Session,
-    flow: Flow,
+    task: Task, plan: IndexPlan, stage: LayoutStore | MemoryStore, repositories: Sequence[Repository], flow: Flow
 ) -> Done:
     """Some of an index's images, without a name: the index will have one."""
     assert task.part is not None
@@ -157,18 +159,13 @@ def _part(
     parts, sent = [], 0
     for place in range(first, len(plan.images), step):
         root = assemble(plan.images[place], stage, flow)
-        sent += _push(stage, root.bare, [replace(one, tag=None) for one in references], session, flow)
+        sent += _push(stage, root, [replace(one, tags=()) for one in repositories], flow)
         parts.append((place, root))
     return Done(None, parts=tuple(parts), sent=sent)
 
 
 def _joined(
-    task: Task,
-    plan: IndexPlan,
-    stage: LayoutStore | MemoryStore,
-    references: Sequence[Reference],
-    session: Session,
-    flow: Flow,
+    task: Task, plan: IndexPlan, stage: LayoutStore | MemoryStore, repositories: Sequence[Repository], flow: Flow
 ) -> Descriptor:
     """The index of parts that stand where it goes."""
     entries = tuple(entry for _, entry in sorted(task.parts, key=lambda part: part[0]))
@@ -176,10 +173,9 @@ def _joined(
     blob = Blob.of(index.media_type, index.to_bytes())
     if task.layout:
         stage.push(blob, flow)
-    for name, tags in _repositories(references).items():
-        with session.registry(name) as registry:
-            for tag in tags:
-                registry.push_named(blob, tag, flow)
+    for repository in repositories:
+        for tag in repository.tags:
+            repository.store.push_named(blob, tag, flow)
     return blob.descriptor
 
 
@@ -189,10 +185,10 @@ def _built(task: Task, target: Target, session: Session, shared: LayoutStore | N
     packed = built(target, session, output=f"oci:{folder}:{target.name}", no_cache=task.no_cache)
     store = shared or LayoutStore(folder)
     root = packed.descriptor.bare
-    references = [Reference.parse(tag) for tag in target.tags] if task.push else []
+    repositories = _repositories(task, target, session, stack)
     with session.flow() as flow:
-        sent = _push(store, root, references, session, flow)
-    if task.alone and references:
+        sent = _push(store, root, repositories, flow)
+    if task.alone and repositories:
         with store:
             _name(store, root, target)
     return Done(root, sent=sent, notes=packed.notes)
@@ -225,9 +221,7 @@ def built(target: Target, session: Session, *, output: str | None = None, no_cac
     )
 
 
-def _stands(
-    root: Descriptor, task: Task, references: Sequence[Reference], session: Session, shared: LayoutStore | None
-) -> bool:
+def _stands(root: Descriptor, task: Task, repositories: Sequence[Repository], shared: LayoutStore | None) -> bool:
     """Asked of the places themselves, by digest: whole in the layout under its name, and behind every tag."""
     if task.layout is not None:
         store = shared or LayoutStore(task.layout)
@@ -241,45 +235,42 @@ def _stands(
                 return False
         except OcibuildError:
             return False
-    for bare, tags in _repositories(references).items():
-        with session.registry(bare) as registry:
-            try:
-                if any(registry.resolve(tag).digest != root.digest for tag in tags):
-                    return False
-            except NotFoundError:
-                return False
-    return task.layout is not None or bool(references)
+    if not all(one.store.stands(root, tag) for one in repositories for tag in one.tags):
+        return False
+    return task.layout is not None or bool(repositories)
 
 
-def _repositories(references: Sequence[Reference]) -> dict[Reference, list[str]]:
-    """The tags by repository, each of which is asked by one store."""
-    found: dict[Reference, list[str]] = {}
-    for reference in references:
-        tags = found.setdefault(replace(reference, tag=None, digest=None), [])
-        if reference.tag and reference.tag not in tags:
-            tags.append(reference.tag)
-    return found
+@record
+class Repository:
+    """A repository that the image goes to, and its tags there."""
+
+    store: RegistryStore
+    tags: tuple[str, ...]
 
 
-def _push(
-    stage: LayoutStore | MemoryStore, root: Descriptor, references: Sequence[Reference], session: Session, flow: Flow
-) -> int:
+def _repositories(task: Task, target: Target, session: Session, stack: ExitStack) -> list[Repository]:
+    """One for all tags in it, and for all that is asked of it and sent to it. None where nothing is pushed."""
+    found: dict[Reference, dict[str, None]] = {}
+    for reference in map(Reference.parse, target.tags if task.push else ()):
+        tags = found.setdefault(replace(reference, tag=None, digest=None), {})
+        if reference.tag:
+            tags[reference.tag] = None
+    return [Repository(stack.enter_context(session.registry(bare)), tuple(tags)) for bare, tags in found.items()]
+
+
+def _push(stage: LayoutStore | MemoryStore, root: Descriptor, repositories: Sequence[Repository], flow: Flow) -> int:
     from ocibuild.store.copy import copy
 
-    sent = 0
-    for bare, tags in _repositories(references).items():
-        with session.registry(bare) as registry:
-            sent += copy(stage, root.bare, registry, names=tags, flow=flow).bytes_written
-    return sent
+    return sum(copy(stage, root.bare, one.store, names=one.tags, flow=flow).bytes_written for one in repositories)
 
 
-def _stage(task: Task, shared: LayoutStore | None, plan: Plan, stack: ExitStack) -> LayoutStore | MemoryStore:
+def _stage(task: Task, shared: LayoutStore | None, size: int, stack: ExitStack) -> LayoutStore | MemoryStore:
     """Where the image is put together: the layout it is for, or, on its way to a registry, memory or a private folder."""
     if shared is not None and not task.alone:
         return shared
     if task.layout is not None:
         return stack.enter_context(LayoutStore(task.layout))
-    if _size(plan) <= _IN_MEMORY:
+    if size <= _SMALL:
         from ocibuild.store.memory import MemoryStore
 
         return stack.enter_context(MemoryStore(task.target.name))

@@ -149,7 +149,8 @@ def _wanted(documents: Sequence[Document], targets: Sequence[str]) -> list[Wante
             target = each.path in targets
             if not target and (not each.path or not os.path.exists(key)):
                 what = f"there is no {each.path}" if each.path else f"{SCHEME} names no path"
-                known = f", nor a target of that name; there are {', '.join(targets)}" if targets else ""
+                there = "there is only" if len(targets) == 1 else "there are"
+                known = f", nor a target of that name; {there} {', '.join(targets)}" if targets else ""
                 raise InputError(
                     f"{place}: {what}{known}",
                     code="file-not-found",

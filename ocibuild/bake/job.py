@@ -9,6 +9,9 @@ from ocibuild.record import record
 State = Literal["made", "cached", "failed", "skipped", "cancelled"]
 """`cached`: it was up to date. `skipped`: what it needs failed, or it was not begun before another failed."""
 
+Phase = Literal["packing", "pushing", "moving"]
+"""`moving`: of a build's bytes one cannot say which way they go."""
+
 
 @record
 class Job:
@@ -35,10 +38,20 @@ class Ended:
 
 
 @record
+class Step:
+    """How far a running job is: `moved` bytes of `size` are packed, sent, or fetched."""
+
+    phase: Phase
+    moved: int
+    size: int
+
+
+@record
 class Happened:
-    """A job began, or `ended`; so many of `total` have."""
+    """A job began, is at a `step`, or `ended`; so many of `total` have."""
 
     job: Job
     ended: Ended | None
     count: int
     total: int
+    step: Step | None = None

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from ocibuild.ambient import Ambient
-from ocibuild.bake.job import Ended, Happened
-from ocibuild.cli.output import plain
+from ocibuild.bake.job import Ended, Happened, Step
+from ocibuild.cli.output import plain, size
 from ocibuild.cli.progress import Events, Notes, Progress, Silent, is_watched
-from ocibuild.content.flow import Event
 from ocibuild.errors import OcibuildError
 
 if TYPE_CHECKING:
@@ -25,12 +24,15 @@ if TYPE_CHECKING:
 _FEW = 40
 """Up to so many targets, each leaves its line above the table."""
 
+_EVERY = 5.0
+"""Seconds between two lines of a log about one target that takes its time."""
+
 
 class Oven(Progress, Protocol):
     """What a bake reports to."""
 
     def happened(self, happened: Happened) -> None:
-        """A target began or ended."""
+        """A target began, is at a step, or ended. From any thread."""
 
 
 def choose(mode: str, surroundings: Ambient, *, quiet: bool) -> Oven:
@@ -58,6 +60,10 @@ def line_of(ended: Ended) -> str:
     return f"{name}: {'up to date' if ended.state == 'cached' else f'made in {done.seconds:.1f} s'}, {digest}"
 
 
+def _far(step: Step) -> str:
+    return f"{step.phase} {size(step.moved)} of {size(step.size)}"
+
+
 def _message(error: BaseException | None) -> str:
     return error.message if isinstance(error, OcibuildError) else f"{type(error).__name__}: {error}"
 
@@ -77,14 +83,28 @@ class Remarks(Notes):
 
 
 class Log(Notes):
-    """For a log: a line when a target ends."""
+    """For a log: a line when a target ends, and every few seconds where one is large."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(stream, clock)
+        self._last: dict[str, float] = {}
 
     def happened(self, happened: Happened) -> None:
         """See Oven."""
-        if happened.ended is not None:
-            with self._lock:
-                width = len(str(happened.total))
-                self._say(f"[{happened.count:{width}}/{happened.total}] {line_of(happened.ended)}")
+        name, ended, step = happened.job.name, happened.ended, happened.step
+        with self._lock:
+            now = self._clock()
+            if ended is not None:
+                self._last.pop(name, None)
+                self._count(happened, line_of(ended))
+            elif step is None:
+                self._last[name] = now
+            elif now - self._last.get(name, now) >= _EVERY:
+                self._last[name] = now
+                self._count(happened, f"{name}: {_far(step)}")
+
+    def _count(self, happened: Happened, text: str) -> None:
+        self._say(f"[{happened.count:{len(str(happened.total))}}/{happened.total}] {text}")
 
 
 class Told(Events):
@@ -100,8 +120,10 @@ class Told(Events):
             "count": happened.count,
             "total": happened.total,
         }
+        if happened.step is not None:
+            document |= {"phase": happened.step.phase, "moved": happened.step.moved, "size": happened.step.size}
         if ended is not None and ended.is_done and ended.value.descriptor is not None:
-            document["digest"] = str(ended.value.descriptor.digest)
+            document |= {"digest": str(ended.value.descriptor.digest), "sent": ended.value.sent}
         if ended is not None and ended.error is not None:
             document["text"] = plain(_message(ended.error))
         with self._lock:
@@ -109,32 +131,33 @@ class Told(Events):
 
 
 class Table(Notes):
-    """For a terminal: a line for each target that runs, and one for all. Gone at the end; failures stay."""
+    """For a terminal: a line for each target that runs, how far a large one is, and one for all. Gone at the end; failures stay."""
 
     def __init__(self, stream: TextIO, surroundings: Ambient, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(stream, clock)
         self._surroundings = surroundings
         self._start = clock()
         self._running: dict[str, float] = {}
+        self._steps: dict[str, Step] = {}
         self._states: Counter[str] = Counter()
         self._total = 0
         self._live: Live | None = None
         self._closed = False
 
-    def __call__(self, event: Event) -> None:
-        """See Progress."""
-        super().__call__(event)
-
     def happened(self, happened: Happened) -> None:
         """See Oven."""
         with self._lock:
             self._total = happened.total
+            if happened.step is not None:
+                self._steps[happened.job.name] = happened.step
+                return
             if happened.ended is None:
                 self._running[happened.job.name] = self._clock()
                 if self._live is None and not self._closed:
                     self._open()
                 return
             self._running.pop(happened.job.name, None)
+            self._steps.pop(happened.job.name, None)
             self._states[happened.ended.state] += 1
             if happened.total <= _FEW or happened.ended.state == "failed":
                 self._say(line_of(happened.ended))
@@ -169,9 +192,10 @@ class Table(Notes):
             running = list(self._running.items())
             grid = Grid.grid(padding=(0, 2))
             for name, began in running[:room]:
-                grid.add_row(plain(name), f"{now - began:.1f} s")
+                step = self._steps.get(name)
+                grid.add_row(plain(name), f"{now - began:.1f} s", _far(step) if step is not None else "")
             if len(running) > room:
-                grid.add_row(f"… and {len(running) - room} more", "")
+                grid.add_row(f"… and {len(running) - room} more")
             grid.add_row(self._summary(), f"{now - self._start:.1f} s")
             return grid
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from ocibuild.errors import Cancelled
-from ocibuild.record import record
+from ocibuild.record import record, replace
 from ocibuild.spec.descriptor import Descriptor
 
 if TYPE_CHECKING:
@@ -130,6 +130,19 @@ class _Pool:
             self._made.shutdown(wait=True, cancel_futures=True)
 
 
+class _Callers(_Pool):
+    """No threads: who hands something over does it."""
+
+    def __init__(self) -> None:
+        super().__init__(0, "")
+
+    def get(self) -> Executor:
+        """See _Pool."""
+        from ocibuild.content.here import Here
+
+        return Here()
+
+
 class Pools:
     """Threads that many flows share while it is open; otherwise every flow has its own. `cpu` and `io` are their numbers."""
 
@@ -190,6 +203,11 @@ class Flow:
     def io(self) -> Executor:
         """The pool for moving."""
         return self._io.get()
+
+    @property
+    def alone(self) -> Flow:
+        """The same for one of many small pieces of work that run side by side: its caller's thread moves what it moves."""
+        return replace(self, _io=_Callers())
 
     @property
     def reading(self) -> Executor:

@@ -57,7 +57,9 @@ def meant(word: str, known: Sequence[str]) -> str | None:
     near = difflib.get_close_matches(word.replace("_", "-"), known, n=1)
     if near:
         return f"did you mean {near[0]}?"
-    return f"there are {', '.join(known)}" if known and len(known) < 10 else None
+    if len(known) == 1:
+        return f"there is only {known[0]}"
+    return f"there are {', '.join(known)}" if 0 < len(known) < 10 else None
 
 
 def line_of(text: str, path: Sequence[str]) -> int | None:

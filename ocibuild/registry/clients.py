@@ -22,7 +22,7 @@ class Clients:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: list[tuple[str, Settings, Connection]] = []
+        self._kept: list[tuple[tuple[str, bool, Settings], Connection]] = []
         self._ways: dict[str, tuple[Settings, Connection]] = {}
         self._is_open = False
 
@@ -39,7 +39,7 @@ class Clients:
         """Close all that were kept: another login counts from now on."""
         with self._lock:
             kept, self._kept, self._ways = self._kept, [], {}
-        for _, _, connection in kept:
+        for _, connection in kept:
             connection.close()
 
     def of(self, reference: Reference, settings: Settings, watch: Watch) -> Connection:
@@ -64,17 +64,19 @@ class Clients:
         from ocibuild.registry import policy
         from ocibuild.registry.connection import Connection
 
-        found = policy.approach(reference, settings)
-        for host, known, connection in self._kept:
-            if host == reference.api_host and known == found.settings:
+        # All that the files say is said of a host, but for this: a registry's files are not read for each repository.
+        entry = policy.allowed(reference, settings)
+        asked = (reference.api_host, entry is not None and entry.insecure, settings)
+        for known, connection in self._kept:
+            if known == asked:
                 return connection
         made = Connection.of(reference, settings, watch)
-        self._kept.append((reference.api_host, found.settings, made))
+        self._kept.append((asked, made))
         return made
 
     def release(self, connection: Connection) -> None:
         """Close a connection that nobody shares."""
         with self._lock:
-            is_kept = any(known is connection for _, _, known in self._kept)
+            is_kept = any(known is connection for _, known in self._kept)
         if not is_kept:
             connection.close()

@@ -82,7 +82,26 @@ def size(transport: Transport, repository: str, digest: Digest, watch: Watch) ->
 
 def look(transport: Transport, repository: str, name: str, watch: Watch) -> Descriptor | None:
     """What HEAD says a tag or digest stands for; None where its answer leaves that open, also whether it exists."""
-    response = transport.send(Call("HEAD", url(transport, repository, "manifests", name), {"Accept": ACCEPT}), watch)
+    return _told(_headed(transport, repository, name, watch), name, transport)
+
+
+def standing(transport: Transport, repository: str, name: str, watch: Watch) -> Descriptor | None:
+    """What a tag stands for; read where HEAD says that it is there, and not what it is. None for nothing, and for no manifest."""
+    response = _headed(transport, repository, name, watch)
+    found = _told(response, name, transport)
+    if found is not None or response.status_code != 200:
+        return found
+    try:
+        return manifest(transport, repository, name, watch)[0]
+    except (NotFoundError, ContentError, RegistryError):
+        return None  # what is written there is put right by writing
+
+
+def _headed(transport: Transport, repository: str, name: str, watch: Watch) -> Response:
+    return transport.send(Call("HEAD", url(transport, repository, "manifests", name), {"Accept": ACCEPT}), watch)
+
+
+def _told(response: Response, name: str, transport: Transport) -> Descriptor | None:
     kind = _media_type(response)
     digest, length = response.headers.get("Docker-Content-Digest", ""), response.headers.get("Content-Length", "")
     if response.status_code != 200 or not mediatype.is_node(kind) or not digest or not length.isdigit():

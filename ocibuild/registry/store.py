@@ -200,7 +200,9 @@ class RegistryStore:
         from ocibuild.registry import download
 
         _refuse_no_tag(name)
-        found = self._looked[name] = download.look(self._transport, self.repository, name, self._watch)
+        if name not in self._looked:  # asked about several images, it is looked at once
+            self._looked[name] = download.standing(self._transport, self.repository, name, self._watch)
+        found = self._looked[name]
         return found is not None and found.digest == descriptor.digest
 
     def push_named(self, blob: Blob, name: str, flow: Flow) -> Pushed:

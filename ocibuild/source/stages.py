@@ -101,9 +101,8 @@ class Stages:
         found = self.before_stage(name, len(self.stages))
         if found is None:
             names = ", ".join(stage.called for stage in self.stages)
-            raise UsageError(
-                f"--target {name}: there is no such stage", code="target-unknown", hint=f"there are {names}"
-            )
+            there = "there is only" if len(self.stages) == 1 else "there are"
+            raise UsageError(f"--target {name}: there is no such stage", code="target-unknown", hint=f"{there} {names}")
         return found
 
     def before_stage(self, name: str, index: int) -> Stage | None:

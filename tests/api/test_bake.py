@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 import shutil
 import threading
 import time
@@ -139,6 +140,23 @@ def test_pushed_images_stand_behind_all_their_tags(registry: Registry) -> None:
     assert all(image.sent for image in done.images)
 
 
+def test_a_large_target_says_how_far_it_is(registry: Registry) -> None:
+    config('[targets.big]\nfiles = ["big.wasm"]\ntags = ["${host}/big:1"]\n[vars]\nhost = ""')
+    noise = random.Random(8).randbytes(3 * 1024 * 1024)
+    length = len(noise) + 1  # and the empty name of the section
+    leb = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14 & 127 | 128, length >> 21])
+    Path("big.wasm").write_bytes(MODULE + b"\0" + leb + b"\0" + noise)
+    seen: list[Happened] = []
+    (image,) = bake(push=True, variables={"host": registry.host}, observe=seen.append).images
+    steps = [one.step for one in seen if one.step is not None]
+    assert [step.phase for step in steps if step.phase == "pushing"]
+    assert steps[0].phase == "packing"
+    assert all(0 <= step.moved <= step.size for step in steps)
+    assert max(step.size for step in steps if step.phase == "pushing") <= image.sent
+    assert [(one.job.name, one.count, one.total) for one in seen if one.step] == [("big", 0, 1)] * len(steps)
+    assert seen[-1].ended is not None
+
+
 def test_a_layout_and_a_registry_at_once(registry: Registry) -> None:
     three()
     done = bake("b", push=True, output="oci:l", variables={"host": registry.host})
@@ -156,6 +174,15 @@ def test_what_was_asked_for_and_what_is_there() -> None:
         with pytest.raises(UsageError) as caught:
             bake(*names)
         assert caught.value.code == code
+
+
+def test_the_hint_of_an_unknown_name_says_what_there_is() -> None:
+    hints = {"[targets.one]": "there is only one", "[targets.one]\n[targets.two]": "there are one, two"}
+    for text, hint in hints.items():
+        config(text)
+        with pytest.raises(UsageError) as caught:
+            bake("zebra")
+        assert caught.value.hint == hint
 
 
 def test_a_target_that_is_only_inherited_from_is_not_made() -> None:

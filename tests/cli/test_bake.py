@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import random
 import re
 import select
 import signal
@@ -104,6 +105,25 @@ def test_events_fit_their_schema(run: Run, folder: Path) -> None:
     }  # fmt: skip
     assert [line["count"] for line in told if line["state"] != "running"] == [1, 2, 3]
     assert next(line for line in told if line["state"] == "failed")["text"] == "there is no file none.wasm"
+
+
+def test_events_of_a_large_target_say_how_far_it_is(run: Run, folder: Path, registry: Registry) -> None:
+    noise = random.Random(8).randbytes(2 * 1024 * 1024)
+    length = len(noise) + 1  # and the empty name of a custom section: core specification, 5.5.3
+    leb = bytes([length & 127 | 128, length >> 7 & 127 | 128, length >> 14 & 127 | 128, length >> 21])
+    (folder / "big.wasm").write_bytes(b"\0asm\1\0\0\0\0" + leb + b"\0" + noise)
+    wrote(folder, f'schema = 1\n[targets.big]\nfiles = ["big.wasm"]\ntags = ["{registry.host}/big:1"]')
+    ran = run("bake", "--push", "--progress", "json")
+    lines = [json.loads(line) for line in ran.err.splitlines() if line.startswith("{")]
+    for line in lines:
+        schema.validate(line, "progress")
+    begun, *steps, ended = [line for line in lines if line["event"] == "target"]
+    assert (begun["state"], ended["state"]) == ("running", "made")
+    assert {line["phase"] for line in steps} == {"packing", "pushing"}
+    assert all(line["state"] == "running" and 0 <= line["moved"] <= line["size"] for line in steps)
+    assert ended["sent"] == sum(len(blob) for blob in registry.blobs.values()) + sum(
+        len(data) for _, data in registry.manifests.values()
+    )
 
 
 def test_one_failure_is_that_error_and_several_are_named(run: Run, folder: Path) -> None:

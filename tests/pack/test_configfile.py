@@ -232,6 +232,7 @@ def test_two_config_files_side_by_side_are_one_too_many(asked: str, tmp_path: Pa
         ("schema = 1\ntargets.a = 1", "config-invalid", ":2: targets.a is not a table", ""),
         ("schema = 1\nvars.a = 1\n[targets.a]", "config-invalid", ":2: vars.a is not a string", ""),
         ("schema = 1\n[targets.a]\n[targets.b]\ninherits = ['c']", "config-invalid", ":4: targets.b.inherits names 'c'", "there are a, b"),
+        ("schema = 1\n[targets.one]\ninherits = ['c']", "config-invalid", ":3: targets.one.inherits names 'c'", "there is only one"),
         ("schema = 1\n[targets.hello]\n[groups]\nall = ['helo']", "config-invalid", ":4: groups.all names 'helo'", "hello?"),
         ("schema = 1\n[targets.a]\ninherits = ['a']", "config-invalid", ":3: targets.a.inherits leads back", ""),
         ("schema = 1\n[targets.a]\nuser = '${usr}'\n[vars]\nuser = '1'", "config-variable-unknown", ":3: targets.a.user ${usr}", "user?"),
