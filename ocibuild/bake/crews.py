@@ -20,6 +20,7 @@ from ocibuild.errors import NetworkError, ToolError, UsageError
 
 _DASK = ("dask://", "tls://")
 _IN_FLIGHT = 2000
+_WAITING = 16
 _RENEWALS = 8
 _CONNECT = "15s"
 _RECONNECT = "60s"
@@ -90,14 +91,14 @@ def is_cluster(name: str) -> bool:
 
 @contextmanager
 def threads(jobs: int | None, *, waiting: bool = False) -> Iterator[Local]:
-    """So many threads; those of the flow, that compress and move, come besides.
+    """So many threads; those of the flow, that compress and move what is large, come besides.
 
-    One a processor, or more where they will be `waiting` for registries: beyond that they only take turns, and 1,000 small
-    targets took twice the processor's time on four threads that they took on two.
+    One a processor: beyond that they only take turns, and 1,000 small targets took twice the processor's time on four
+    threads that they took on two. Where they will be `waiting` for a registry, as many as a client has connections to it.
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    count = jobs or (max(8, 2 * _processors()) if waiting else _processors())
+    count = jobs or max(_WAITING if waiting else 1, _processors())
     crew = Local(lambda: ThreadPoolExecutor(count, "ocibuild-bake"), count)
     try:
         yield crew

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from _weakrefset import WeakSet  # as threading has it, which spares loading the rest of weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
@@ -47,6 +48,7 @@ class Cancel:
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._closers: dict[int, Callable[[], None]] = {}
+        self._children: WeakSet[Cancel] = WeakSet()
         self._next = 0
 
     @property
@@ -59,8 +61,11 @@ class Cancel:
         self._event.set()
         with self._lock:
             closers, self._closers = list(self._closers.values()), {}
+            children = list(self._children)
         for close in closers:
             close()
+        for child in children:
+            child.set()
 
     def check(self) -> None:
         """Raises Cancelled once the work is called off."""
@@ -73,11 +78,13 @@ class Cancel:
             raise Cancelled("cancelled")
 
     def child(self) -> Cancel:
-        """A switch of its own for one piece of work: this one sets it, and not the other way round."""
+        """A switch of its own for one piece of work: this one sets it, and not the other way round.
+
+        It is forgotten with the work: a session may see many thousands.
+        """
         child = Cancel()
         with self._lock:
-            self._next += 1
-            self._closers[self._next] = child.set
+            self._children.add(child)
         if self.is_set:
             child.set()
         return child

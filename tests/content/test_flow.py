@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from concurrent.futures import Future
 from typing import NoReturn
 
@@ -60,6 +62,34 @@ def test_leaving_by_an_exception_calls_the_work_off_first() -> None:
         interrupted(flow)
     assert time.monotonic() - begun < 10
     assert isinstance(futures[0].exception(1), Cancelled)
+
+
+def test_a_childs_work_is_called_off_with_its_parents_and_not_the_other_way_round() -> None:
+    cancel = Cancel()
+    one, two = cancel.child(), cancel.child()
+    below = one.child()
+    two.set()
+    assert not cancel.is_set
+    cancel.set()
+    assert one.is_set
+    assert below.is_set
+    assert cancel.child().is_set
+
+
+def test_what_is_over_is_forgotten() -> None:
+    cancel = Cancel()
+    children = [weakref.ref(cancel.child()) for _ in range(3)]
+    gc.collect()
+    assert [child() for child in children] == [None, None, None]
+
+
+def test_in_an_alone_flow_each_moves_what_it_moves() -> None:
+    with Flow.open() as flow:
+        done = flow.alone.io.submit(threading.current_thread)
+        assert done.result(0) is threading.current_thread()
+        failed = flow.alone.io.submit(int, "x")
+        assert isinstance(failed.exception(0), ValueError)
+        assert flow.alone.cpu is flow.cpu
 
 
 def test_closers_are_called_once_and_only_while_inside() -> None:
