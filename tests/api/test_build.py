@@ -407,7 +407,7 @@ def test_what_is_asked_for_wrongly_is_refused(here: Path, tmp_path: Path) -> Non
     text = "FROM scratch AS one\nCOPY a.txt /\n"
     with pytest.raises(UsageError, match="there is no such stage") as refused:
         made(here, text, target="two")
-    assert (refused.value.code, refused.value.hint) == ("target-unknown", "there are one")
+    assert (refused.value.code, refused.value.hint) == ("target-unknown", "there is only one")
     with pytest.raises(InputError, match="there is no such folder") as missing:
         made(here, text, build_contexts=["a=https://example.com/a.git"])
     assert missing.value.code == "context-missing"

@@ -241,7 +241,7 @@ def test_a_target_of_a_config_file_and_a_folder_to_build(run: Run, registry: Reg
     assert "app.yaml:1: there is no both" in ran.err
     Path("app.yaml").write_text("image: ocibuild://nothing\n")
     ran = run("resolve", "-f", "app.yaml", "--repo", repo, "--config", "ocibuild.toml")
-    assert "nor a target of that name; there are both" in ran.err
+    assert "nor a target of that name; there is only both" in ran.err
 
 
 def test_a_folder_whose_image_has_more_files_stays_a_tar(run: Run, registry: Registry, small: str) -> None:
