@@ -30,7 +30,7 @@ class Steps:
         self._lock = threading.Lock()
         self._told: tuple[Phase | None, float] = None, 0.0
         self._packed = self._moved = self._size = 0
-        self._seen: set[Digest] = set()
+        self._open: set[Digest] = set()
 
     def __call__(self, event: Event) -> None:
         """Take an event of any kind."""
@@ -53,11 +53,13 @@ class Steps:
         return step
 
     def _move(self, event: Event, descriptor: Descriptor) -> Step | None:
-        if event.kind in ("plan", "start") and descriptor.digest not in self._seen:
-            self._seen.add(descriptor.digest)
+        digest = descriptor.digest
+        if event.kind in ("plan", "start") and digest not in self._open:
+            self._open.add(digest)
             self._size += descriptor.size
-        elif event.kind in ("exists", "mounted"):
-            self._seen.discard(descriptor.digest)
-            self._size -= descriptor.size
+        elif event.kind in ("done", "exists", "mounted") and digest in self._open:
+            self._open.remove(digest)  # another repository's copy of it counts again
+            if event.kind != "done":
+                self._size -= descriptor.size
         self._moved = max(0, self._moved + event.amount)
         return Step(self._way, self._moved, self._size) if event.kind in ("start", "advance") else None

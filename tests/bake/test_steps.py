@@ -55,6 +55,19 @@ def test_blobs_count_together_and_those_that_are_there_do_not() -> None:
     assert watched.told[-1] == ("pushing", 2 * MIB, 14 * MIB), "what is sent again counts once"
 
 
+def test_a_second_repository_takes_as_many_bytes_again() -> None:
+    watched = Watched()
+    one = blob(5 * MIB)
+    for _ in range(2):
+        for event in (Event("plan", one), Event("start", one), Event("advance", one, 5 * MIB), Event("done", one)):
+            watched(event)
+    assert watched.told[-1] == ("pushing", 10 * MIB, 10 * MIB)
+    watched(Event("plan", one))
+    watched(Event("mounted", one))
+    watched(Event("start", blob(2 * MIB, "b")))
+    assert watched.told[-1] == ("pushing", 10 * MIB, 12 * MIB)
+
+
 def test_a_blob_that_nobody_planned_counts_once_it_moves() -> None:
     watched = Watched()
     watched(Event("start", blob(2 * MIB)))
