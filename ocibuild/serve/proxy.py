@@ -360,7 +360,7 @@ class Proxy(Registry):
 
     def _let_go(self, name: str, digest: Digest) -> None:
         with suppress(Refusal, OcibuildError):
-            if digest in self.storage.repository(name).current().roots:
+            if self.storage.repository(name).current().root(digest) is not None:
                 super().delete_manifest(name, digest)
             else:
                 super().delete_blob(name, digest)
