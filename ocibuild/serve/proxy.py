@@ -268,7 +268,7 @@ class Proxy(Registry):
         upload, digest = coming.upload, coming.digest
         try:
             with self.upstream.blob(name, digest, coming.size) as stream:
-                self.append(upload, Source(stream, coming))
+                self.append(upload, Source(stream, coming), size=coming.size)
             self.finish(name, upload, digest)
         except Unavailable as error:
             self._note(error)

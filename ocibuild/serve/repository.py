@@ -366,7 +366,10 @@ class Repository:
         if not header.exists():
             atomic.write(header, layout.HEADER_BYTES, durable=True)
         if draft.changed:
-            atomic.write(self.path / layout.INDEX_FILE, draft.to_bytes(), durable=True)
+            with atomic.Incoming(self.path) as incoming:
+                for piece in draft.pieces():
+                    incoming.write(piece)
+                incoming.commit(self.path / layout.INDEX_FILE, durable=True)
             draft.identity = self._identity()
             self._view = draft
 

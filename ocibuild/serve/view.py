@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 from ocibuild.errors import ContentError, UsageError
@@ -17,6 +18,9 @@ Entry = dict[str, Any]
 """A descriptor in index.json, as it stands there."""
 
 _LIMIT = 256 * 1024 * 1024
+_AT_ONCE = 200
+"""Entries in a piece of the file that is written."""
+
 _NEW: Entry = {"schemaVersion": 2, "mediaType": mediatype.INDEX, "manifests": []}
 
 
@@ -128,16 +132,25 @@ class View:
         self.changed = True
         self._rows.append(_form(entry))
 
-    def to_bytes(self) -> bytes:
-        """The file."""
-        parts: list[bytes] = []
+    def pieces(self) -> Iterator[bytes]:
+        """The file, some hundred entries at a time: it is never held whole."""
+        before = b"{"
         for name, value in self._rest.items():
-            parts += [b"," if parts else b"{", _form(name), b":"]
+            yield before + _form(name) + b":"
+            before = b","
             if name == "manifests":
-                parts += [b"[", b",".join([*self._rows, *map(_form, value)]), b"]"]
+                yield from _listed(chain(self._rows, map(_form, value)))
             else:
-                parts.append(_form(value))
-        return b"".join((*parts, b"}"))
+                yield _form(value)
+        yield b"}"
+
+
+def _listed(forms: Iterator[bytes]) -> Iterator[bytes]:
+    before = b"["
+    while piece := b",".join(islice(forms, _AT_ONCE)):
+        yield before + piece
+        before = b","
+    yield b"]" if before == b"," else b"[]"
 
 
 def read(data: bytes) -> View:
