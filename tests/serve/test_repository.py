@@ -181,14 +181,18 @@ def test_changes_one_by_one_say_what_a_new_reading_says(entries: list[dict[str, 
         for digest in there:
             assert sorted(found.tags_of(digest)) == sorted(name for name in tags if tags[name] == digest)
     assert changing.changed or written == b"".join(view.pieces())
-    assert b"".join(view.pieces()) == jsonform.dump({"schemaVersion": 2, "manifests": entries}), "the old one is left alone"
+    assert b"".join(view.pieces()) == jsonform.dump({"schemaVersion": 2, "manifests": entries}), (
+        "the old one is left alone"
+    )
     listed = json.loads(written)["manifests"]
     unnamed = [each["digest"] for each in listed if "annotations" not in each]
     assert len(unnamed) == len(set(unnamed))
 
 
 def test_half_a_character_is_kept_as_it_came_and_a_number_beyond_all_is_refused() -> None:
-    text = '{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"%s","x":"\\ud800"}]}' % DIGESTS[0]
+    text = '{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"DIGEST","x":"\\ud800"}]}'.replace(
+        "DIGEST", DIGESTS[0]
+    )
     found = read(text.encode())
     assert json.loads(b"".join(found.changing().pieces())) == json.loads(text)
     with pytest.raises(ContentError) as told:
