@@ -278,6 +278,8 @@ class Proxy(Registry):
             raise Refusal("BLOB_UNKNOWN", f"{self.upstream.place} has no {digest} in {name}") from error
         except (Refusal, OcibuildError) as error:
             _log.warning("%s of %s was not kept: %s", digest, name, error)
+            if isinstance(error, Refusal) and error.code == "DIGEST_INVALID":
+                raise Refusal("UNKNOWN", f"{self.upstream.place} gave other bytes as {digest}", status=502) from error
             raise
         finally:
             with self._lock:
