@@ -42,7 +42,7 @@ class Held:
 
     def body(self, start: int, size: int) -> Iterable[bytes]:
         """The answer's body from `start` on, `size` bytes of it. Raises OSError, and Refusal where it cannot be had."""
-        return FileBody(open(self.path, "rb"), start, size)
+        return FileBody(open(self.path, "rb", buffering=0), start, size)
 
 
 class _Change:
