@@ -197,6 +197,9 @@ def _tls(serving: Serving) -> ssl.SSLContext | None:
         if serving.tls_key is not None:
             raise UsageError("--tls-key goes with --tls-cert")
         return None
+    for file in (serving.tls_cert, serving.tls_key):
+        if file is not None and not file.is_file():
+            raise UsageError(f"{file} is not there", code="tls-invalid", hint="check the file's name")
     import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -205,7 +208,7 @@ def _tls(serving: Serving) -> ssl.SSLContext | None:
         context.load_cert_chain(serving.tls_cert, serving.tls_key)
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{serving.tls_cert} cannot be used as the server's certificate: {error}",
+            f"{serving.tls_cert} cannot be used as the server's certificate",
             code="tls-invalid",
             hint="give a certificate and its key in PEM, the key without a passphrase",
         ) from error

@@ -76,7 +76,8 @@ class Behind:
     @contextmanager
     def blob(self, repository: str, digest: Digest, size: int) -> Iterator[BinaryIO]:
         """See Upstream. A connection that breaks is made again, and the reading goes on where it was."""
-        with self._told(), self._store(repository).open(Descriptor(_OCTETS, digest, size)) as stream:
+        store, descriptor = self._store(repository), Descriptor(_OCTETS, digest, size)
+        with self._told(), store.open(descriptor, verified=False) as stream:
             yield stream
 
     def referrers(self, repository: str, subject: Digest) -> list[dict[str, Any]]:

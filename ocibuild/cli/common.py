@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MODES = ("auto", "tty", "plain", "json", "none")
 """What `--progress` takes."""
 
+_SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LEAST = 1024 * 1024
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -69,14 +72,28 @@ def chunk_option(command: Command) -> Command:
     return click.option("--chunk-size", metavar="SIZE", callback=size_of, help=words)(command)
 
 
-def size_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    """An option's size in bytes, from `16MiB`; 1 MiB at least."""
+def seconds_of(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+    """An option's time in seconds: `1.5s`, `500ms`, `12h`; a number alone is seconds."""
     if text is None:
         return None
-    match = re.fullmatch(r"([0-9]{1,12})\s*(|[KMG])(?:i?B)?", text, re.IGNORECASE)
-    size = int(match[1]) * 1024 ** " KMG".index(match[2].upper() or " ") if match else 0
-    if size < 1024 * 1024:
-        raise click.BadParameter("write a size of 1MiB or more, as in 16MiB", context, parameter)
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(|ms|s|m|h|d)", text)
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise click.BadParameter("write a time such as 10s, 500ms, 2m, 12h or 1d", context, parameter)
+    return seconds
+
+
+def size_of(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """An option's size in bytes, 1 MiB at least. As coreutils: `16MiB` and `16M` are powers of 1024, `16MB` of 1000."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,12})\s*(?:([KMGT])(i?B)?|B?)", text, re.IGNORECASE)
+    size = 0
+    if match is not None:
+        base = 1000 if (match[3] or "").upper() == "B" else 1024
+        size = int(match[1]) * base ** " KMGT".index((match[2] or " ").upper())
+    if size < _LEAST:
+        raise click.BadParameter("write a size of 1MiB or more, as in 16MiB or 20GB", context, parameter)
     return size
 
 

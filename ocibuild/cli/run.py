@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from typing import Any
 
@@ -12,23 +11,11 @@ import click
 from ocibuild.api.inspecting import is_program
 from ocibuild.api.run import is_missing, perform
 from ocibuild.cli import output as show
-from ocibuild.cli.common import registry_options, session, size_of
+from ocibuild.cli.common import registry_options, seconds_of, session, size_of
 from ocibuild.cli.copy import host_of
 from ocibuild.cli.verbs import verb
 from ocibuild.pack.plan import words_of
 from ocibuild.run.launch import Folder, Launch
-
-_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _seconds(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(|ms|s|m|h)", text)
-    seconds = float(match[1]) * _UNITS[match[2]] if match else 0.0
-    if seconds <= 0:
-        raise click.BadParameter("write a time such as 10s, 500ms or 2m", context, parameter)
-    return seconds
 
 
 @verb("run")
@@ -51,7 +38,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, text: str | Non
 @click.option("--entrypoint", metavar="WORDS", help="Start this instead of the image's entrypoint and arguments.")
 @click.option("-w", "--workdir", metavar="PATH", help="Where it starts; Wasm programs are told in PWD.")
 @click.option(
-    "--timeout", metavar="TIME", callback=_seconds, help="End it after this time, as in 10s, with status 124."
+    "--timeout", metavar="TIME", callback=seconds_of, help="End it after this time, as in 10s, with status 124."
 )
 @click.option("--memory", metavar="SIZE", callback=size_of, help="How large a Wasm memory may grow, as in 64MiB.")
 @click.option("--engine", metavar="ENGINE", help="Run it in a container of docker, podman or containerd.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,30 +9,8 @@ import click
 
 from ocibuild.api.serve import PORT, Serving, serve
 from ocibuild.cli import output as show
-from ocibuild.cli.common import json_option
+from ocibuild.cli.common import json_option, seconds_of, size_of
 from ocibuild.cli.verbs import verb
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _seconds(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
-    if match is None or not int(match[1]):
-        raise click.BadParameter("write a time such as 30m, 12h or 1d", context, parameter)
-    return int(match[1]) * _UNITS[match[2]]
-
-
-def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,9})([MGT])(i?)B", text)
-    if match is None or not int(match[1]):
-        raise click.BadParameter("write a size such as 500MB or 20GiB", context, parameter)
-    unit: int = (1024 if match[3] else 1000) ** ("MGT".index(match[2]) + 2)
-    return int(match[1]) * unit
-
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -59,20 +36,20 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
     "--gc",
     "collect",
     metavar="TIME",
-    callback=_seconds,
+    callback=seconds_of,
     help="Remove what no manifest needs, every so often, as in 1h.",
 )
 @click.option("--proxy", metavar="REGISTRY", help="Be a cache of that registry, as docker.io or http://localhost:5000.")
 @click.option(
     "--proxy-fresh",
     metavar="TIME",
-    callback=_seconds,
+    callback=seconds_of,
     help="Believe a tag that long before asking again, as in 30s.  [default: ask each time]",
 )
 @click.option(
     "--proxy-limit",
     metavar="SIZE",
-    callback=_bytes,
+    callback=size_of,
     help="Keep no more than that, as in 20GB; what was not asked for the longest goes.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing but the address and errors.")

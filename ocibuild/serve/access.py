@@ -125,6 +125,10 @@ def read_tokens(path: Path) -> tuple[str, ...]:
 def _lines(path: Path, code: str) -> list[str]:
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", code=code) from error
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} is not there", code=code, hint="check the file's name") from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}", code=code) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no text in UTF-8", code=code) from error
     return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]

@@ -42,6 +42,7 @@ _OCTETS = "application/octet-stream"
 _SPAN = re.compile(r"(\d{1,19})-(\d{1,19})")
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 _LINKS = 256
+_PIECE = 64 * 1024
 
 _ROUTES = Map(
     [
@@ -165,7 +166,7 @@ class App:
         if (request.content_length or 0) > limit:
             raise too_large
         parts, left = [], limit
-        buffer = memoryview(bytearray(64 * 1024))
+        buffer = memoryview(bytearray(min(request.content_length or _PIECE, _PIECE)))
         body = _body(request)
         while count := body.readinto(buffer):
             left -= count
@@ -236,7 +237,7 @@ class App:
             digest = naming.digest(text)
             upload = self.registry.begin(name)
             try:
-                self.registry.append(upload, _body(request))
+                self.registry.append(upload, _body(request), size=request.content_length)
                 self.registry.finish(name, upload, digest)
             finally:
                 self.registry.uploads.end(upload)
@@ -254,7 +255,7 @@ class App:
     def _append(self, request: Request, upload: Upload) -> None:
         said = request.headers.get("Content-Range")
         if said is None:
-            self.registry.append(upload, _body(request))
+            self.registry.append(upload, _body(request), size=request.content_length)
             return
         match = _SPAN.fullmatch(said.removeprefix("bytes ").partition("/")[0].strip())
         if match is None or int(match[2]) < int(match[1]):
@@ -264,7 +265,7 @@ class App:
             raise upload.out_of_order()
         if request.content_length not in (None, size):
             raise Refusal("SIZE_INVALID", f"Content-Range says {size} bytes, Content-Length {request.content_length}")
-        self.registry.append(upload, _body(request), start=start)
+        self.registry.append(upload, _body(request), size=size, start=start)
 
     def _upload_put(self, request: Request, name: str, number: str) -> Answer:
         upload = self.registry.uploads.find(name, number)

@@ -73,9 +73,9 @@ def _collect(repository: Repository, folder: Path, before: float) -> Collected:
 
 def _needed(repository: Repository) -> set[str]:
     """Every digest that is named. A manifest that is here and cannot be read stops it: what it needs is not known."""
-    roots = repository.current().roots
+    pending = repository.current().roots
+    roots = frozenset(pending)
     needed: set[str] = set(roots)
-    pending = list(roots)
     while pending:
         digest = Digest(pending.pop())
         held = repository.manifest(digest) or repository.blob(digest)

@@ -120,7 +120,7 @@ class ComingBody:
 
 
 class Source:
-    """What comes from upstream, as the body of an upload."""
+    """What comes from upstream, as the body of an upload: no more than the blob has."""
 
     def __init__(self, stream: BinaryIO, coming: Coming) -> None:
         self._stream = stream
@@ -130,7 +130,7 @@ class Source:
     def readinto(self, view: memoryview, /) -> int:
         """See ocibuild.serve.wire.Body."""
         self._coming.advanced()  # what was given before is written by now
-        data = self._stream.read(min(len(view), _AT_ONCE))
+        data = self._stream.read(min(len(view), _AT_ONCE, self._coming.size - self._coming.upload.offset))
         view[: len(data)] = data
         self.ended = not data
         return len(data)

@@ -268,7 +268,7 @@ class Proxy(Registry):
         upload, digest = coming.upload, coming.digest
         try:
             with self.upstream.blob(name, digest, coming.size) as stream:
-                self.append(upload, Source(stream, coming))
+                self.append(upload, Source(stream, coming), size=coming.size)
             self.finish(name, upload, digest)
         except Unavailable as error:
             self._note(error)
@@ -278,6 +278,8 @@ class Proxy(Registry):
             raise Refusal("BLOB_UNKNOWN", f"{self.upstream.place} has no {digest} in {name}") from error
         except (Refusal, OcibuildError) as error:
             _log.warning("%s of %s was not kept: %s", digest, name, error)
+            if isinstance(error, Refusal) and error.code == "DIGEST_INVALID":
+                raise Refusal("UNKNOWN", f"{self.upstream.place} gave other bytes as {digest}", status=502) from error
             raise
         finally:
             with self._lock:
@@ -360,7 +362,7 @@ class Proxy(Registry):
 
     def _let_go(self, name: str, digest: Digest) -> None:
         with suppress(Refusal, OcibuildError):
-            if digest in self.storage.repository(name).current().roots:
+            if self.storage.repository(name).current().root(digest) is not None:
                 super().delete_manifest(name, digest)
             else:
                 super().delete_blob(name, digest)

@@ -94,36 +94,36 @@ class Registry:
     # Push
 
     @contextmanager
-    def buffer(self) -> Iterator[memoryview]:
-        """Memory to move bytes through: a large piece for the first few who ask, a small one for everybody else.
+    def _buffer(self, size: int | None) -> Iterator[memoryview]:
+        """Memory to move `size` bytes through, None for any number: a large piece for the first few who have so many, as
+        much as there are, or a small piece, for everybody else.
 
         The large ones are kept for the next who ask.
         """
+        is_large = size is None or size > _SMALL
         try:
-            large = self._large.pop()
+            large = (self._large.pop() or bytearray(_LARGE)) if is_large else None
         except IndexError:
-            yield memoryview(bytearray(_SMALL))
-            return
-        large = large or bytearray(_LARGE)
+            large = None
         try:
-            yield memoryview(large)
+            yield memoryview(large or bytearray(min(size or _SMALL, _SMALL)))
         finally:
-            self._large.append(large)
+            if large is not None:
+                self._large.append(large)
 
     def begin(self, name: str) -> Upload:
         """A new upload. Raises Refusal (TOOMANYREQUESTS, NAME_UNKNOWN)."""
         self.storage.repository(name)
         return self.uploads.begin(name)
 
-    def append(self, upload: Upload, body: Body, *, start: int | None = None) -> None:
-        """Take the bytes of a request into an upload. See Upload.append."""
-        with self.buffer() as buffer:
+    def append(self, upload: Upload, body: Body, *, size: int | None = None, start: int | None = None) -> None:
+        """Take the bytes of a request into an upload; `size` where it says how many they are. See Upload.append."""
+        with self._buffer(size) as buffer:
             upload.append(body, buffer, start=start, limit=self.limits.blob)
 
     def finish(self, name: str, upload: Upload, digest: Digest) -> None:
         """Make the upload a blob of the repository; it is on the disk afterwards. Raises Refusal (DIGEST_INVALID)."""
-        with self.buffer() as buffer:
-            path = upload.finish(digest, buffer)
+        path = upload.finish(digest)
         try:
             self._keep(name, path, digest)
         except BaseException:

@@ -21,7 +21,7 @@ from ocibuild.record import record
 from ocibuild.serve import document, view
 from ocibuild.serve.document import Document
 from ocibuild.serve.refusal import Refusal
-from ocibuild.serve.view import Draft, Entry, View
+from ocibuild.serve.view import Entry, View
 from ocibuild.serve.wire import FileBody
 from ocibuild.spec import jsonform, layout, mediatype
 from ocibuild.spec.digest import Digest
@@ -42,13 +42,13 @@ class Held:
 
     def body(self, start: int, size: int) -> Iterable[bytes]:
         """The answer's body from `start` on, `size` bytes of it. Raises OSError, and Refusal where it cannot be had."""
-        return FileBody(open(self.path, "rb"), start, size)
+        return FileBody(open(self.path, "rb", buffering=0), start, size)
 
 
 class _Change:
     """One change to index.json that waits to be written, and how it ended."""
 
-    def __init__(self, apply: Callable[[Draft], None]) -> None:
+    def __init__(self, apply: Callable[[View], None]) -> None:
         self.apply = apply
         self.done = False
         self.error: Exception | None = None
@@ -61,7 +61,7 @@ class Repository:
         self.name = name
         self.path = path
         self._limit = manifest_limit
-        self._view = View(None, (), {})
+        self._view = View()
         self._documents: dict[str, Document | None] = {}
         self._committing = threading.Lock()
         self._queueing = threading.Lock()
@@ -104,7 +104,7 @@ class Repository:
         """What a tag or a digest stands for. A digest may also be one that an index here lists."""
         now = self.current()
         is_digest = isinstance(reference, Digest)
-        entry = now.roots.get(reference) if is_digest else now.tags.get(reference)
+        entry = now.root(reference) if is_digest else now.tag(reference)
         if entry is None and not is_digest:
             return None
         digest = reference if isinstance(reference, Digest) else Digest(entry["digest"]) if entry else None
@@ -176,7 +176,7 @@ class Repository:
     def nodes(self, now: View) -> Iterator[tuple[Held, Document]]:
         """Every manifest and index that is here, roots and what indexes list, once each."""
         pending = [(digest, 0) for digest in reversed(now.roots)]
-        seen = set(now.roots)
+        seen = {digest for digest, _ in pending}
         while pending:
             text, depth = pending.pop()
             with suppress(ContentError):
@@ -279,7 +279,7 @@ class Repository:
 
     def untag(self, tag: str) -> None:
         """Take a tag away; what it stood for stays. Raises Refusal (MANIFEST_UNKNOWN), StoreError."""
-        if tag not in self.current().tags:
+        if self.current().tag(tag) is None:
             raise Refusal("MANIFEST_UNKNOWN", f"{self.name} has no tag {tag}")
         with self.writing():
             self._change(lambda draft: draft.untag(tag))
@@ -288,7 +288,7 @@ class Repository:
         """Take a manifest and its tags away, and say which those were. Raises Refusal (MANIFEST_UNKNOWN), StoreError."""
         if self.manifest(digest) is None:
             raise Refusal("MANIFEST_UNKNOWN", f"{self.name} has no manifest {digest}")
-        tags = [name for name, entry in self.current().tags.items() if entry["digest"] == digest]
+        tags = self.current().tags_of(digest)
         with self.writing():
             self._change(lambda draft: draft.remove(digest))
             self._unlink(digest)
@@ -298,7 +298,7 @@ class Repository:
         """Take a blob away. Raises Refusal (BLOB_UNKNOWN, UNSUPPORTED for a manifest), StoreError."""
         if self.blob(digest) is None:
             raise Refusal("BLOB_UNKNOWN", f"{self.name} has no blob {digest}")
-        if digest in self.current().roots:
+        if self.current().root(digest) is not None:
             raise Refusal("UNSUPPORTED", f"{digest} is a manifest: delete it under /manifests/")
         with self.writing():
             self._unlink(digest)
@@ -323,15 +323,17 @@ class Repository:
         try:
             data = (self.path / layout.INDEX_FILE).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            return View(None, (), {})
+            return View()
         except OSError as error:
             raise StoreError(f"{self.path} cannot be read: {error.strerror}", code="store-unreadable") from error
         try:
-            return view.read(data, identity)
+            found = view.read(data)
         except ContentError as error:
             raise StoreError(f"{self.path}: {error.message}", code="layout-invalid") from error
+        found.identity = identity
+        return found
 
-    def _change(self, apply: Callable[[Draft], None]) -> None:
+    def _change(self, apply: Callable[[View], None]) -> None:
         change = _Change(apply)
         with self._queueing:
             self._waiting.append(change)
@@ -347,7 +349,7 @@ class Repository:
         guard = atomic.FolderLock(self.path)
         try:
             guard.acquire("exclusive")
-            draft = Draft(self.current())
+            draft = self.current().changing()
             for change in batch:
                 change.apply(draft)
             self._write(draft)
@@ -359,13 +361,17 @@ class Repository:
             for change in batch:
                 change.done = True
 
-    def _write(self, draft: Draft) -> None:
+    def _write(self, draft: View) -> None:
         header = self.path / layout.HEADER_FILE
         if not header.exists():
             atomic.write(header, layout.HEADER_BYTES, durable=True)
         if draft.changed:
-            atomic.write(self.path / layout.INDEX_FILE, draft.to_bytes(), durable=True)
-            self._view = draft.view(self._identity())
+            with atomic.Incoming(self.path) as incoming:
+                for piece in draft.pieces():
+                    incoming.write(piece)
+                incoming.commit(self.path / layout.INDEX_FILE, durable=True)
+            draft.identity = self._identity()
+            self._view = draft
 
 
 def _same_size(one: Path, other: Path) -> bool:

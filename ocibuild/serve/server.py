@@ -1,10 +1,10 @@
 """The HTTP server: cheroot's, with the bounds that a registry needs where cheroot has none.
 
 What is other here. A request is given to a worker once its headers have come whole, so those who dribble hold none (over
-TLS, whose bytes cannot be looked at first, a worker reads them, within `header_time`). Workers are started as they are
-needed, up to a bound. Bodies are read into the caller's buffer, a chunk is never held whole, and what is left of a body
-that nobody wanted is neither read into memory nor waited for. TLS is agreed upon by a worker, not where connections are
-accepted. Files go out by sendfile.
+TLS, whose bytes cannot be looked at first, a worker reads them, with less patience the fewer workers are free). Workers are
+started as they are needed, up to a bound. Bodies are read into the caller's buffer, a chunk is never held whole, and what is
+left of a body that nobody wanted is neither read into memory nor waited for. TLS is agreed upon by a worker, not where
+connections are accepted. Large files go out by sendfile, small ones with their headers.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ocibuild.serve")
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 5\r\nConnection: close\r\n\r\n"
+_SMALL = 16 * 1024
+"""Bytes of a file that leave with the headers: the kernel's way costs more than it saves there."""
+
 _SENT_AT_ONCE = 16 * 1024 * 1024
 _UNWANTED = 256 * 1024
 _LINGER = 64 * 1024 * 1024
@@ -76,7 +79,7 @@ class _Request(cheroot.HTTPRequest):
     server: Server
 
     def parse_request(self) -> None:
-        self.conn.rfile.deadline = monotonic() + self.server.limits.header_time
+        self.conn.rfile.deadline = monotonic() + self.server.patience
         try:
             super().parse_request()
         finally:
@@ -127,7 +130,7 @@ class _Gateway(wsgi.Gateway_10):
     def respond(self) -> None:
         answer: Iterable[bytes] = self.req.server.wsgi_app(self.env, self.start_response)
         try:
-            if isinstance(answer, FileBody):
+            if isinstance(answer, FileBody) and answer.size > _SMALL:
                 self.req.ensure_headers_sent()
                 self._send_file(answer)
             else:
@@ -167,7 +170,7 @@ class _Connection(cheroot.HTTPConnection):
 
     def communicate(self) -> bool:
         self.body = None
-        self.socket.settimeout(min(5.0, self.server.limits.header_time))
+        self.socket.settimeout(min(5.0, self.server.patience))
         if not self._agreed:
             try:
                 self.socket.do_handshake()
@@ -283,6 +286,13 @@ class Server(wsgi.Server):
         """The port it listens on."""
         number = self.bind_addr[1] if self.socket is None else self.socket.getsockname()[1]
         return int(number)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for a handshake, and for headers that a worker awaits: fewer, the fewer workers are free."""
+        longest = self.limits.header_time
+        spare: float = self.requests.spare
+        return max(min(_PATIENCE, longest), longest * spare)
 
     def end(self) -> None:
         """Stop within a second: requests have a moment to end, then they are cut."""

@@ -7,6 +7,7 @@ Content that two repositories have stands in both by hard link, and each shows i
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -22,7 +23,8 @@ UPLOADS = ".uploads"
 """The folder of unfinished uploads; no repository's name begins with a dot."""
 
 _OPEN = 1024
-_REMEMBERED = 100_000
+_REMEMBERED = 1 << 16
+"""Places, by digest, that know the repository of the last blob that came there. Whoever looks makes sure that it has his."""
 _DEPTH = 32
 
 
@@ -35,7 +37,7 @@ class Storage:
         self._manifest_limit = manifest_limit
         self._lock = threading.Lock()
         self._repositories: OrderedDict[str, Repository] = OrderedDict()
-        self._whereabouts: OrderedDict[Digest, str] = OrderedDict()
+        self._whereabouts = [""] * _REMEMBERED
 
     @classmethod
     def over(cls, root: Path, *, name: str | None, manifest_limit: int) -> Storage:
@@ -86,17 +88,12 @@ class Storage:
 
     def remember(self, digest: Digest, name: str) -> None:
         """Note that a repository has a blob, for mounts that do not say where from."""
-        with self._lock:
-            self._whereabouts[digest] = name
-            self._whereabouts.move_to_end(digest)
-            if len(self._whereabouts) > _REMEMBERED:
-                self._whereabouts.popitem(last=False)
+        self._whereabouts[_place(digest)] = sys.intern(name)
 
     def known(self, digest: Digest) -> Repository | None:
-        """A repository that had the blob when it was last seen."""
-        with self._lock:
-            name = self._whereabouts.get(digest)
-        return self.repository(name) if name is not None else None
+        """A repository that may have the blob: it had it, or another of the same place, when that was last seen."""
+        name = self._whereabouts[_place(digest)]
+        return self.repository(name) if name else None
 
     def whereabouts(self, digest: Digest) -> Repository | None:
         """A repository that has the blob, among all of them."""
@@ -109,3 +106,7 @@ class Storage:
                 self.remember(digest, name)
                 return repository
         return None
+
+
+def _place(digest: Digest) -> int:
+    return int(digest.hex[:8], 16) % _REMEMBERED

@@ -20,6 +20,7 @@ from ocibuild.serve.refusal import Refusal
 from ocibuild.spec.digest import Digest
 
 _NUMBER = re.compile(r"[0-9a-f]{32}")
+_PIECE = 64 * 1024
 
 
 class Body(Protocol):
@@ -55,7 +56,7 @@ class Upload:
                 raise Refusal("BLOB_UPLOAD_UNKNOWN", "this upload has ended")
             if start is not None and start != self.offset:
                 raise self.out_of_order()
-            self._catch_up(buffer)
+            self._catch_up()
             self._owner = me
         with atomic.translated(self.path):
             descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0))
@@ -95,23 +96,23 @@ class Upload:
         """The Range header of this state; `0-0` for nothing, as the specification has no word for it."""
         return f"0-{max(self.offset - 1, 0)}"
 
-    def _catch_up(self, buffer: memoryview) -> None:
+    def _catch_up(self) -> None:
         if self._hashed == self.offset:
             return
         with open(self.path, "rb", buffering=0) as stream:
             stream.seek(self._hashed)
-            while count := stream.readinto(buffer):
-                self._hasher.update(buffer[:count])
-                self._hashed += count
+            while piece := stream.read(_PIECE):
+                self._hasher.update(piece)
+                self._hashed += len(piece)
 
-    def finish(self, digest: Digest, buffer: memoryview) -> Path:
+    def finish(self, digest: Digest) -> Path:
         """The file, synced, once it is that digest's content. Nobody else writes to it afterwards.
 
         Raises Refusal (DIGEST_INVALID), StoreError.
         """
         with self._lock:
             self._owner = None
-            if self._digest(digest.algorithm, buffer) != digest:
+            if self._digest(digest.algorithm) != digest:
                 raise Refusal(
                     "DIGEST_INVALID",
                     f"the {self.offset} bytes that came are not {digest}",
@@ -131,17 +132,17 @@ class Upload:
         with self._lock:
             self._finished = False
 
-    def _digest(self, algorithm: str, buffer: memoryview) -> Digest:
+    def _digest(self, algorithm: str) -> Digest:
         if algorithm == "sha256":
-            self._catch_up(buffer)
+            self._catch_up()
             return Digest.from_hasher(self._hasher)
         # The other algorithm is known only now: the file is read again, in constant memory.
         import hashlib
 
         hasher = hashlib.new(algorithm)
         with open(self.path, "rb", buffering=0) as stream:
-            while count := stream.readinto(buffer):
-                hasher.update(buffer[:count])
+            while piece := stream.read(_PIECE):
+                hasher.update(piece)
         return Digest.from_hasher(hasher, algorithm)
 
     def end(self) -> None:

@@ -57,7 +57,7 @@ class Upstream(Protocol):
         """How many bytes a blob has."""
 
     def blob(self, repository: str, digest: Digest, size: int) -> AbstractContextManager[BinaryIO]:
-        """A blob's bytes, verified: reading the last of them raises where they are not the digest's."""
+        """A blob's bytes as they come, which may be wrong ones or too many: who keeps them hashes them."""
 
     def referrers(self, repository: str, subject: Digest) -> list[dict[str, Any]]:
         """Descriptors of what refers to a manifest."""

@@ -2,158 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from itertools import chain, islice
 from typing import Any
 
 from ocibuild.errors import ContentError, UsageError
 from ocibuild.spec import annotation, jsonform, layout, mediatype
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.reference import Reference, is_tag
+from ocibuild.store.entries import Keys, Rows
 
 Entry = dict[str, Any]
 """A descriptor in index.json, as it stands there."""
 
 _LIMIT = 256 * 1024 * 1024
+_AT_ONCE = 200
+"""Entries in a piece of the file that is written."""
+
+_NEW: Entry = {"schemaVersion": 2, "mediaType": mediatype.INDEX, "manifests": []}
 
 
 class View:
-    """What one state of index.json says. Never changed once it is made.
+    """What one state of index.json says. Only what `changing` gave is ever changed, and only until it is written.
 
-    `tags` and `roots` give the entry of a tag and of a digest. `rest` is what else stands in the file, entries that are
-    none among it.
+    Entries are held as their JSON, which takes a third of what they take parsed. `rest` is what else stands in the file,
+    entries that are none among it: these are kept, and shown to nobody.
     """
 
-    def __init__(self, identity: object, entries: Sequence[Entry], rest: Entry) -> None:
-        self.identity = identity
-        self.entries = entries
-        self.rest = rest
-        self.tags: dict[str, Entry] = {}
-        self.roots: dict[str, Entry] = {}
-        self.twice: set[str] = set()
-        self.nameless: dict[str, Entry] = {}
-        self.repeated: list[Entry] = []
-        for entry in entries:
-            self.roots.setdefault(entry["digest"], entry)
-            if (name := tag_of(entry)) is None:
-                if (earlier := self.nameless.get(entry["digest"])) is not None:
-                    self.repeated.append(earlier)
-                self.nameless[entry["digest"]] = entry
-            else:
-                if name in self.tags:
-                    self.twice.add(name)
-                self.tags[name] = entry
+    def __init__(self, rows: Rows[bytes] | None = None, rest: Entry = _NEW) -> None:
+        self.identity: object = None
         self.referrers: dict[str, list[Entry]] | None = None
-
-
-class Draft:
-    """A view on its way to the next. Each change costs what it changes, not what is there."""
-
-    def __init__(self, view: View) -> None:
-        self._before = view
-        self._gone: set[int] = set()
-        self._entries = list(view.entries)
-        self._tags = dict(view.tags)
-        self._roots = dict(view.roots)
-        self._twice = set(view.twice)
-        self._nameless = dict(view.nameless)
         self.changed = False
-        for tag in view.twice:
-            self._settle(tag)
-        for entry in view.repeated:
-            self._remove(entry)
+        self._rows = rows if rows is not None else Rows(_keys)
+        self._rest = rest
+        self._is_settled = rows is None
+
+    @property
+    def tags(self) -> list[str]:
+        """The tags; the one that was pushed last is the last."""
+        names = self._rows.names
+        return sorted(names, key=lambda tag: names.get(tag)[-1])
+
+    def tag(self, name: str) -> Entry | None:
+        """What a tag stands for: the last entry of that name."""
+        numbers = self._rows.names.get(name)
+        return self._entry(numbers[-1]) if numbers else None
+
+    def tags_of(self, digest: str) -> list[str]:
+        """The tags that stand for a digest, in the order they were pushed."""
+        found = {number: tag_of(self._entry(number)) for number in self._rows.digests.get(digest)}
+        return [tag for number, tag in found.items() if tag and self._rows.names.get(tag)[-1] == number]
+
+    @property
+    def roots(self) -> list[str]:
+        """The digests of all entries, once each, in their order."""
+        return list(self._rows.digests)
+
+    @property
+    def untagged(self) -> list[str]:
+        """The digests that no tag stands for, in their order."""
+        names, digests = self._rows.names, self._rows.digests
+        tagged = {names.get(tag)[-1] for tag in names}
+        return [digest for digest in digests if tagged.isdisjoint(digests.get(digest))]
+
+    def root(self, digest: str) -> Entry | None:
+        """The first entry of a digest."""
+        numbers = self._rows.digests.get(digest)
+        return self._entry(numbers[0]) if numbers else None
+
+    def _entry(self, number: int) -> Entry:
+        return _parsed(self._rows[number])
+
+    def changing(self) -> View:
+        """The same, to be changed, while others go on reading this one."""
+        made = View(self._rows.copy(), self._rest)
+        if not self._is_settled:
+            made._settle()
+        made._is_settled = True
+        return made
+
+    def _settle(self) -> None:
+        rows = self._rows
+        for tag in [tag for tag in rows.names if len(rows.names.get(tag)) > 1]:
+            # One tag on two manifests: the last one has it. Two entries for one manifest, as of two registries, may stay.
+            *earlier, last = rows.names.get(tag)
+            for number in earlier:
+                if self._entry(number)["digest"] != self._entry(last)["digest"]:
+                    self._lose(number)
+        for digest in [digest for digest in rows.untagged if len(rows.untagged.get(digest)) > 1]:
+            for number in rows.untagged.get(digest)[:-1]:
+                self._take(number)
 
     def put(self, new: Entry, tags: Sequence[str]) -> None:
         """Have the manifest under each of the tags, or as an untagged root where there is none."""
         digest = new["digest"]
         for tag in tags:
-            old = self._tags.get(tag)
-            if old is not None and old["digest"] == digest and tag not in self._twice:
+            numbers = self._rows.names.get(tag)
+            if len(numbers) == 1 and self._entry(numbers[0])["digest"] == digest:
                 continue
             self.untag(tag)
-            if (nameless := self._nameless.pop(digest, None)) is not None:
-                self._remove(nameless)  # it gets its first name, and is not listed twice
-            entry = self._tags[tag] = {**new, "annotations": {annotation.REF_NAME: tag}}
-            self._add(entry)
-        if digest not in self._roots:
-            self._nameless[digest] = new
+            for number in tuple(self._rows.untagged.get(digest)):
+                self._take(number)  # it gets its first name, and is not listed twice
+            self._add({**new, "annotations": {annotation.REF_NAME: tag}})
+        if not self._rows.digests.get(digest):
             self._add(new)
 
     def untag(self, tag: str) -> None:
         """Take a tag away; what loses its last one stays as an untagged root."""
-        old = self._tags.pop(tag, None)
-        if old is None:
-            return
-        for entry in [entry for entry in self.entries if tag_of(entry) == tag] if tag in self._twice else [old]:
-            self._lose(entry)
-        self._twice.discard(tag)
-
-    def _settle(self, tag: str) -> None:
-        # One tag on two manifests: the last one has it. Two entries for one manifest, as of two registries, may stay.
-        for entry in [entry for entry in self.entries if tag_of(entry) == tag]:
-            if entry["digest"] != self._tags[tag]["digest"]:
-                self._lose(entry)
-
-    def _lose(self, entry: Entry) -> None:
-        self._remove(entry)
-        if entry["digest"] not in self._roots:
-            nameless = self._nameless[entry["digest"]] = _without_name(entry)
-            self._add(nameless)
+        for number in tuple(self._rows.names.get(tag)):
+            self._lose(number)
 
     def remove(self, digest: str) -> None:
         """Take a manifest away with all its tags."""
-        for entry in [entry for entry in self.entries if entry["digest"] == digest]:
-            self._gone.add(id(entry))
-            if (tag := tag_of(entry)) is not None:
-                self._tags.pop(tag, None)
-            self.changed = True
-        self._roots.pop(digest, None)
-        self._nameless.pop(digest, None)
+        for number in tuple(self._rows.digests.get(digest)):
+            self._take(number)
 
-    @property
-    def entries(self) -> list[Entry]:
-        """What stands in it now."""
-        if self._gone:
-            self._entries = [entry for entry in self._entries if id(entry) not in self._gone]
-            self._gone.clear()
-        return self._entries
+    def _lose(self, number: int) -> None:
+        entry = self._take(number)
+        if not self._rows.digests.get(entry["digest"]):
+            self._add(_without_name(entry))
+
+    def _take(self, number: int) -> Entry:
+        self.changed = True
+        return _parsed(self._rows.take(number))
 
     def _add(self, entry: Entry) -> None:
-        self._entries.append(entry)
-        self._roots.setdefault(entry["digest"], entry)
         self.changed = True
+        self._rows.append(_form(entry))
 
-    def _remove(self, entry: Entry) -> None:
-        self._gone.add(id(entry))
-        self.changed = True
-        digest = entry["digest"]
-        if self._roots.get(digest) is entry:
-            other = next((each for each in self.entries if each["digest"] == digest), None)
-            if other is None:
-                del self._roots[digest]
+    def pieces(self) -> Iterator[bytes]:
+        """The file, some hundred entries at a time: it is never held whole."""
+        before = b"{"
+        for name, value in self._rest.items():
+            yield before + _form(name) + b":"
+            before = b","
+            if name == "manifests":
+                yield from _listed(chain(self._rows, map(_form, value)))
             else:
-                self._roots[digest] = other
-
-    def to_bytes(self) -> bytes:
-        """The file."""
-        members = self._before.rest or {"schemaVersion": 2, "mediaType": mediatype.INDEX, "manifests": []}
-        return jsonform.dump({**members, "manifests": [*self.entries, *members["manifests"]]})
-
-    def view(self, identity: object) -> View:
-        """What it says, once it is written."""
-        view = View(identity, (), self._before.rest)
-        view.entries = self.entries
-        view.tags, view.roots, view.twice, view.nameless = self._tags, self._roots, self._twice, self._nameless
-        return view
+                yield _form(value)
+        yield b"}"
 
 
-def read(data: bytes, identity: object) -> View:
+def _listed(forms: Iterator[bytes]) -> Iterator[bytes]:
+    before = b"["
+    while piece := b",".join(islice(forms, _AT_ONCE)):
+        yield before + piece
+        before = b","
+    yield b"]" if before == b"," else b"[]"
+
+
+def read(data: bytes) -> View:
     """Read an index.json. Raises ContentError."""
     document = jsonform.load(data, layout.INDEX_FILE, _LIMIT)
     entries = jsonform.Reader(document).array("manifests")
-    # What is no descriptor is kept, and shown to nobody.
-    others = [entry for entry in entries if not _is_entry(entry)]
-    return View(identity, [entry for entry in entries if _is_entry(entry)], {**document, "manifests": others})
+    rows, others = Rows(_keys), []
+    for entry in entries:
+        if _is_entry(entry):
+            rows.append(_form(entry), _keys_of(entry))
+        else:
+            others.append(entry)
+    return View(rows, {**document, "manifests": others})
 
 
 def _is_entry(entry: Any) -> bool:
@@ -167,6 +177,29 @@ def _is_entry(entry: Any) -> bool:
     except ContentError:
         return False
     return True
+
+
+def _form(value: Any) -> bytes:
+    try:
+        return jsonform.dump(value)
+    except UnicodeEncodeError:
+        return json.dumps(value, separators=(",", ":")).encode()  # half a surrogate pair, escaped as it came
+    except ValueError as error:
+        raise ContentError(f"{layout.INDEX_FILE} has a number that nothing holds", code="json-invalid") from error
+
+
+def _parsed(row: bytes) -> Entry:
+    entry: Entry = json.loads(row)
+    return entry
+
+
+def _keys(row: bytes) -> Keys:
+    return _keys_of(_parsed(row))
+
+
+def _keys_of(entry: Entry) -> Keys:
+    tag = tag_of(entry)
+    return Keys(entry["digest"], () if tag is None else (tag,), is_untagged=tag is None)
 
 
 def tag_of(entry: Entry) -> str | None:

@@ -134,9 +134,13 @@ class FileBody:
         self.size = size
 
     def __iter__(self) -> Any:
-        self.stream.seek(self.offset)
+        if self.offset:
+            self.stream.seek(self.offset)
         left = self.size
-        while left and (piece := self.stream.read(min(left, 256 * 1024))):
+        while left:
+            piece = self.stream.read(min(left, 256 * 1024))
+            if not piece:
+                raise Broken("the file has shrunk")
             left -= len(piece)
             yield piece
 

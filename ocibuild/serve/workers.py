@@ -55,6 +55,11 @@ class Workers:
         return max(len(self._threads) - self._load, 0)
 
     @property
+    def spare(self) -> float:
+        """The part of them that nobody has, those that were never started among them: from 1.0 to 0.0."""
+        return max(0.0, 1 - self._load / self._most)
+
+    @property
     def qsize(self) -> int:
         """How many connections wait for one."""
         return self._queue.qsize()

@@ -7,9 +7,10 @@ bytes, never by a name or a time: a file that another program wrote meanwhile ha
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
 
-from ocibuild.record import replace
+from ocibuild.record import record, replace
 from ocibuild.spec import annotation, jsonform, mediatype
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
@@ -23,18 +24,126 @@ _NO_ENTRIES = b'"manifests":[]'
 _REMEMBERED = 4 * 1024 * 1024
 """Bytes of index.json files, over all layouts, whose entries are remembered."""
 
+Row = TypeVar("Row")
+
+
+@record
+class Keys:
+    """What an entry is found by. `is_untagged`: it has no tag, whatever else it is called."""
+
+    digest: str
+    names: tuple[str, ...]
+    is_untagged: bool
+
+
+class Rows(Generic[Row]):
+    """Entries in their order, in whatever form, found by what `keys` says of each.
+
+    The tables `names`, `digests` and `untagged` (by digest) have the numbers of rows, ascending. A copy costs no more than
+    its tables, whose lists it has from the original until it changes one.
+    """
+
+    def __init__(self, keys: Callable[[Row], Keys], rows: Iterable[Row] = ()) -> None:
+        self._keys = keys
+        self._rows: dict[int, Row] = {}
+        self.names, self.digests, self.untagged = _Table(), _Table(), _Table()
+        for row in rows:
+            self.append(row)
+
+    def copy(self) -> Rows[Row]:
+        """The same, to be changed, while others go on reading this one."""
+        made = Rows(self._keys)
+        made._rows = dict(self._rows)
+        made.names, made.digests, made.untagged = self.names.copy(), self.digests.copy(), self.untagged.copy()
+        return made
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(self._rows.values())
+
+    def __getitem__(self, number: int) -> Row:
+        return self._rows[number]
+
+    def append(self, row: Row, keys: Keys | None = None) -> None:
+        """One more, as the last; `keys` where they are known."""
+        number = next(reversed(self._rows), -1) + 1
+        self._rows[number] = row
+        for table, key in self._places(keys or self._keys(row)):
+            table.add(key, number)
+
+    def take(self, number: int) -> Row:
+        """Take one away, and return it."""
+        row = self._rows.pop(number)
+        for table, key in self._places(self._keys(row)):
+            table.take(key, number)
+        return row
+
+    def _places(self, keys: Keys) -> Iterator[tuple[_Table, str]]:
+        yield self.digests, keys.digest
+        for name in keys.names:
+            yield self.names, name
+        if keys.is_untagged:
+            yield self.untagged, keys.digest
+
+
+class _Table:
+    """Numbers of rows by a key, ascending. A copy has the lists of the original until it changes one."""
+
+    def __init__(self, lists: dict[str, list[int]] | None = None) -> None:
+        self._lists = lists or {}
+        self._own: set[str] = set()
+
+    def copy(self) -> _Table:
+        return _Table(dict(self._lists))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lists)
+
+    def __len__(self) -> int:
+        return len(self._lists)
+
+    def get(self, key: str) -> Sequence[int]:
+        return self._lists.get(key, ())
+
+    def add(self, key: str, number: int) -> None:
+        if key in self._lists:
+            self._mine(key).append(number)
+        else:
+            self._own.add(key)
+            self._lists[key] = [number]
+
+    def take(self, key: str, number: int) -> None:
+        numbers = self._mine(key)
+        del numbers[bisect_left(numbers, number)]
+        if not numbers:
+            del self._lists[key]
+
+    def _mine(self, key: str) -> list[int]:
+        if key not in self._own:
+            self._own.add(key)
+            self._lists[key] = list(self._lists[key])
+        return self._lists[key]
+
+
+class _Listed:
+    """A descriptor, and its JSON where it was written before."""
+
+    __slots__ = ("entry", "json")
+
+    def __init__(self, entry: Descriptor) -> None:
+        self.entry = entry
+        self.json: bytes | None = None
+
+    def written(self) -> bytes:
+        self.json = jsonform.dump(self.entry.to_json())
+        return self.json
+
 
 class Entries:
     """What an index.json lists, in its order. Only what `changing` gave is ever changed."""
 
     def __init__(self, document: Index) -> None:
         self._frame = replace(document, manifests=())
-        self._rows = dict(enumerate(document.manifests))
-        self._forms: dict[int, bytes] = {}
-        self._called, self._untagged = _Rows(), _Rows()
-        for number, entry in self._rows.items():
-            for table, key in self._keys(entry):
-                table.add(key, number)
+        self._rows = Rows(_keys, map(_Listed, document.manifests))
         self._before: Entries | None = None
 
     @classmethod
@@ -56,107 +165,57 @@ class Entries:
         return replace(self._frame, manifests=tuple(self))
 
     def __iter__(self) -> Iterator[Descriptor]:
-        return iter(self._rows.values())
+        return (row.entry for row in self._rows)
 
     def find(self, name: str) -> Descriptor | None:
         """The last of that tag, full reference or digest."""
-        numbers = self._called.get(name)
-        return self._rows[numbers[-1]] if numbers else None
+        numbers = self._rows.names.get(name) or self._rows.digests.get(name)
+        return self._rows[numbers[-1]].entry if numbers else None
 
     def has_name(self, name: str) -> bool:
         """True where that tag or full reference is there."""
-        return any(name in _names(self._rows[number]) for number in self._called.get(name))
+        return bool(self._rows.names.get(name))
 
     def changing(self) -> Entries:
         """The same, to be changed, while others go on reading this one."""
         made = Entries(self._frame)
-        # Rows and forms are changed alike, so that both stand in one order.
-        made._rows = dict(self._rows)
-        made._forms = dict(self._forms) or {number: _form(entry) for number, entry in self._rows.items()}
-        made._called, made._untagged = self._called.copy(), self._untagged.copy()
+        made._rows = self._rows.copy()
         made._before = self
         return made
 
     def add(self, new: Descriptor, name: str | None) -> None:
         """Put `new` under `name`: the same name is replaced; an untagged root stands once."""
+        rows = self._rows
         if name is None:
-            if not self._called.get(new.digest):
-                self._append(new)
+            if not rows.digests.get(new.digest):
+                rows.append(_Listed(new))
             return
         new = new.with_annotations({annotation.REF_NAME: name})
-        for number in {*self._called.get(name), *self._untagged.get(new.digest)}:
-            if _is_replaced(self._rows[number], new):
-                self._take(number)
-        self._append(new)
+        for number in {*rows.names.get(name), *rows.untagged.get(new.digest)}:
+            if _is_replaced(rows[number].entry, new):
+                rows.take(number)
+        rows.append(_Listed(new))
 
     def drop(self, name: str) -> None:
         """Take a name away; what loses its last name stays as an untagged root."""
-        gone = [number for number in self._called.get(name) if name in _names(self._rows[number])]
-        for entry in [self._take(number) for number in gone]:
-            if not self._called.get(entry.digest):
+        rows = self._rows
+        for entry in [rows.take(number).entry for number in tuple(rows.names.get(name))]:
+            if not rows.digests.get(entry.digest):
                 names = (annotation.REF_NAME, annotation.CONTAINERD_NAME)
                 kept = {key: value for key, value in entry.annotations.items() if key not in names}
-                self._append(replace(entry, annotations=kept))
+                rows.append(_Listed(replace(entry, annotations=kept)))
 
     def remove(self, digest: Digest) -> None:
         """Take away whatever points at it."""
-        for number in tuple(self._called.get(digest)):
-            self._take(number)
-
-    def _append(self, entry: Descriptor) -> None:
-        number = next(reversed(self._rows), -1) + 1
-        self._rows[number], self._forms[number] = entry, _form(entry)
-        for table, key in self._keys(entry):
-            table.add(key, number)
-
-    def _take(self, number: int) -> Descriptor:
-        entry = self._rows.pop(number)
-        del self._forms[number]
-        for table, key in self._keys(entry):
-            table.take(key, number)
-        return entry
-
-    def _keys(self, entry: Descriptor) -> list[tuple[_Rows, str]]:
-        """The tables an entry stands in, and under what."""
-        tag, full = _names(entry)
-        keys = [(self._called, name) for name in {entry.digest, tag, full} if name is not None]
-        return keys if tag is not None else [*keys, (self._untagged, entry.digest)]
+        for number in tuple(self._rows.digests.get(digest)):
+            self._rows.take(number)
 
     def to_bytes(self) -> bytes:
         """index.json as it is written, once all changes are made."""
         head, empty, tail = self._frame.to_bytes().partition(_NO_ENTRIES)
-        data = b"".join((head, empty[:-1], b",".join(self._forms.values()), b"]", tail))
+        data = b"".join((head, empty[:-1], b",".join([row.json or row.written() for row in self._rows]), b"]", tail))
         _remember(data, self)
         return data
-
-
-class _Rows:
-    """Numbers of rows by a key, ascending. A copy has the lists of the original until it changes one."""
-
-    def __init__(self, lists: dict[str, list[int]] | None = None) -> None:
-        self._lists = lists or {}
-        self._own: set[str] = set()
-
-    def copy(self) -> _Rows:
-        return _Rows(dict(self._lists))
-
-    def get(self, key: str) -> Sequence[int]:
-        return self._lists.get(key, ())
-
-    def add(self, key: str, number: int) -> None:
-        self._mine(key).append(number)
-
-    def take(self, key: str, number: int) -> None:
-        numbers = self._mine(key)
-        del numbers[bisect_left(numbers, number)]
-        if not numbers:
-            del self._lists[key]
-
-    def _mine(self, key: str) -> list[int]:
-        if key not in self._own or key not in self._lists:
-            self._own.add(key)
-            self._lists[key] = list(self._lists.get(key, ()))
-        return self._lists[key]
 
 
 _known: tuple[tuple[bytes, Entries], ...] = ()
@@ -174,8 +233,9 @@ def _remember(data: bytes, entries: Entries) -> None:
     _known = tuple(kept) if len(data) <= _REMEMBERED else ()
 
 
-def _form(entry: Descriptor) -> bytes:
-    return jsonform.dump(entry.to_json())
+def _keys(row: _Listed) -> Keys:
+    names = _names(row.entry)
+    return Keys(row.entry.digest, tuple({name for name in names if name is not None}), is_untagged=names[0] is None)
 
 
 def _names(entry: Descriptor) -> tuple[str | None, str | None]:

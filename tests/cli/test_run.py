@@ -431,7 +431,7 @@ def test_a_native_program_that_a_signal_ended(run: Run) -> None:
     assert (ran.status, ran.out, ran.err) == (137, "", "the program broke off: it was ended by signal 9\n")
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "soon", "1d", "nan"])
+@pytest.mark.parametrize("text", ["0", "-1", "soon", "1w", "nan", "1.5 s"])
 def test_a_timeout_that_is_none(run: Run, text: str) -> None:
     assert run("run", HELLO, "--timeout", text).status == 2
 

@@ -6,16 +6,22 @@ import re
 import resource
 import select
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from ocibuild.serve.access import Access
+from ocibuild.serve.app import App
 from ocibuild.serve.limits import Limits
+from ocibuild.serve.registry import Registry
+from ocibuild.serve.server import Server
+from ocibuild.serve.wire import Broken, FileBody
+from tests.registry.authority import Authority
 from tests.serve.asking import Asker, answering, digest_of
 
 HASTY = Limits(header_time=0.5, idle=0.5, rest=0.5, slowest=1000)
@@ -63,6 +69,32 @@ def test_two_hundred_who_dribble_their_headers_hold_nobody_up(tmp_path: Path) ->
         assert threading.active_count() - before < 10
         slow[0].sendall(b"y\r\nHost: x\r\n\r\n")
         assert slow[0].recv(15) == b"HTTP/1.1 200 OK"
+
+
+def test_over_tls_those_who_dribble_are_cut_the_sooner_the_more_they_are(
+    part: Callable[[str], str], tmp_path: Path
+) -> None:
+    authority = Authority(part("openssl"), tmp_path / "authority")
+    server = Server(
+        App(Registry(tmp_path, clock=time.time)), limits=Limits(workers=4), tls=authority.serving("IP:127.0.0.1")
+    )
+    server.begin()
+    try:
+        with ExitStack() as stack:
+            for _ in range(5):  # one of them waits for a worker
+                slow = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+                slow.sendall(b"\x16\x03\x01\x02\x00\x01")
+                time.sleep(0.02)
+            assert server.patience == 2
+            with socket.create_connection(("127.0.0.1", server.port), timeout=5) as plain:
+                trust = ssl.create_default_context(cafile=authority.certificate)
+                began = time.monotonic()
+                with trust.wrap_socket(plain, server_hostname="127.0.0.1") as honest:
+                    honest.sendall(GET)
+                    assert honest.recv(15) == b"HTTP/1.1 200 OK"
+                assert time.monotonic() - began < 4.5
+    finally:
+        server.end()
 
 
 def test_two_hundred_who_dribble_a_body_hold_nobody_up(tmp_path: Path) -> None:
@@ -360,3 +392,11 @@ def test_references_that_are_none_reach_no_file(served: Asker, tmp_path: Path, r
         said = served.raw(head(method, path, "Content-Length: 2", "Connection: close") + b"{}", seconds=5)
         assert status(said) in (400, 404, 405), (path, said)
     untouched(tmp_path)
+
+
+def test_a_file_that_shrinks_while_it_goes_out_is_no_whole_answer(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    with (tmp_path / "file").open("rb") as stream:
+        assert b"".join(FileBody(stream, 1, 4)) == b"2345"
+    with (tmp_path / "file").open("rb") as stream, pytest.raises(Broken):
+        list(FileBody(stream, 1, 5))

@@ -100,7 +100,7 @@ def test_the_first_page_lists_repositories_with_counts_and_sizes(pages: Pages) -
     for row, name in zip(rows, ["demo/hello", "http", "service"], strict=True):
         blobs = [path.stat().st_size for path in (pages.root / name / "blobs/sha256").iterdir()]
         number, unit = row[2].split()
-        assert float(number.replace(",", "")) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit] == pytest.approx(
+        assert float(number.replace(",", "")) * {"B": 1, "KiB": 1024, "MiB": 1024**2}[unit] == pytest.approx(
             sum(blobs), rel=0.05
         )
         assert row[3] == str(len(blobs))
@@ -134,7 +134,7 @@ def test_an_index_is_a_tree_down_to_the_files(pages: Pages) -> None:
     assert [code.text for code in wasm.find("code", class_="type")] == [CONFIG, f"{LAYER}+gzip"]
     size = (SAMPLES / "hello.wasm").stat().st_size
     (files_table,) = wasm.find("table", class_="files")
-    assert f"{size / 1000:.1f} kB" in files_table.text
+    assert f"{size / 1024:.1f} KiB" in files_table.text
     inside = json.loads(pages.get(f"/v2/demo/hello/manifests/{digest_of(pages, 'demo/hello', '2')}").data)["manifests"]
     links = [link["href"] for link in contents.find("a", class_="mono")]
     assert links == [f"/r/demo/hello@{entry['digest']}" for entry in inside]

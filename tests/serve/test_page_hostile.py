@@ -213,8 +213,8 @@ def test_marks_do_not_pile_up_and_scripts_keep_theirs() -> None:
 
 
 def test_sizes_and_counts_are_in_words() -> None:
-    said = {0: "0 B", 999: "999 B", 1000: "1.0 kB", 99_940: "99.9 kB", 100_000: "100 kB", 999_499: "999 kB", 999_999: "1.0 MB",
-            1_500_000_000: "1.5 GB", 2**63: "9,223 PB"}  # fmt: skip
+    said = {0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 102_400: "100.0 KiB", 2**20 - 1: "1.0 MiB", 34 << 20: "34.0 MiB",
+            1_500_000_000: "1.4 GiB", 2**63: "8,192.0 PiB"}  # fmt: skip
     assert {count: shown.size(count) for count in said} == said
     assert [shown.plural(1, "tag"), shown.plural(1200, "tag")] == ["1 tag", "1,200 tags"]
     assert shown.when(1e30) == Markup("unknown")

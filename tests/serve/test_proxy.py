@@ -447,7 +447,9 @@ def test_what_cannot_be_a_proxy_is_told_at_the_start(tmp_path: Path) -> None:
     assert caught.value.code == "reference-invalid"
 
 
-@pytest.mark.parametrize("words", [("--proxy-limit", "5"), ("--proxy-limit", "0GB"), ("--proxy-fresh", "soon")])
+@pytest.mark.parametrize(
+    "words", [("--proxy-limit", "5"), ("--proxy-limit", "0GB"), ("--proxy-fresh", "soon"), ("--gc", "0s")]
+)
 def test_bounds_that_are_none_are_told(tmp_path: Path, words: tuple[str, str]) -> None:
     with process(tmp_path, "--port", "0", "--proxy", "localhost:1", *words) as running:
         assert running.wait(20) == 2

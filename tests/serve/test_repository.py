@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocibuild.errors import ContentError
 from ocibuild.serve import naming
-from ocibuild.serve.view import Draft, View, read, tag_of
+from ocibuild.serve.view import read, tag_of
 from ocibuild.spec import jsonform
 from tests.serve.asking import EMPTY, INDEX, MANIFEST, Asker, answering, digest_of
 
@@ -156,26 +157,44 @@ ENTRIES = st.lists(st.builds(entry, st.sampled_from(DIGESTS), st.sampled_from(["
 @given(entries=ENTRIES, changes=CHANGES)
 def test_changes_one_by_one_say_what_a_new_reading_says(entries: list[dict[str, Any]], changes: list[Any]) -> None:
     """Held against two dicts: which tag stands for what, and which manifests are there."""
-    view = read(jsonform.dump({"schemaVersion": 2, "manifests": entries}), 0)
-    tags = {name: each["digest"] for name, each in view.tags.items()}
-    there = set(view.roots)
-    draft = Draft(view)
+    view = read(jsonform.dump({"schemaVersion": 2, "manifests": entries}))
+    tags: dict[str, str] = {each["annotations"][REF_NAME]: each["digest"] for each in entries if "annotations" in each}
+    there = {each["digest"] for each in entries}
+    changing = view.changing()
     for kind, what, names in changes:
         if kind == "put":
-            draft.put({"mediaType": MANIFEST, "digest": what, "size": 3}, names)
+            changing.put({"mediaType": MANIFEST, "digest": what, "size": 3}, names)
             tags |= dict.fromkeys(names, what)
             there.add(what)
         elif kind == "untag":
-            draft.untag(what)
+            changing.untag(what)
             tags.pop(what, None)
         else:
-            draft.remove(what)
+            changing.remove(what)
             tags = {name: digest for name, digest in tags.items() if digest != what}
             there.discard(what)
-    carried, again = draft.view(1), read(draft.to_bytes(), 1)
-    for found in (carried, again):
-        assert {name: each["digest"] for name, each in found.tags.items()} == tags
+    written = b"".join(changing.pieces())
+    for found in (changing, read(written)):
+        assert {name: (found.tag(name) or {})["digest"] for name in found.tags} == tags
         assert set(found.roots) == there
-    assert carried.entries == again.entries
-    assert set(carried.nameless) == set(again.nameless)
-    assert isinstance(carried, View)
+        assert set(found.untagged) == there - set(tags.values())
+        for digest in there:
+            assert sorted(found.tags_of(digest)) == sorted(name for name in tags if tags[name] == digest)
+    assert changing.changed or written == b"".join(view.pieces())
+    assert b"".join(view.pieces()) == jsonform.dump({"schemaVersion": 2, "manifests": entries}), (
+        "the old one is left alone"
+    )
+    listed = json.loads(written)["manifests"]
+    unnamed = [each["digest"] for each in listed if "annotations" not in each]
+    assert len(unnamed) == len(set(unnamed))
+
+
+def test_half_a_character_is_kept_as_it_came_and_a_number_beyond_all_is_refused() -> None:
+    text = '{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":"DIGEST","x":"\\ud800"}]}'.replace(
+        "DIGEST", DIGESTS[0]
+    )
+    found = read(text.encode())
+    assert json.loads(b"".join(found.changing().pieces())) == json.loads(text)
+    with pytest.raises(ContentError) as told:
+        read(text.replace('"\\ud800"', "1e999").encode())
+    assert told.value.code == "json-invalid"

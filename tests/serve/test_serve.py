@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -202,10 +203,26 @@ def test_what_cannot_be_served_is_said(
     assert not (tmp_path / "registry").exists()
 
 
-def test_a_file_of_tokens_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(OcibuildError) as caught:
-        serve(Serving(tmp_path, token_file=tmp_path / "none"))
-    assert caught.value.code == "token-file-invalid"
+@pytest.mark.parametrize(
+    ("option", "code"),
+    [
+        ("token_file", "token-file-invalid"),
+        ("htpasswd", "htpasswd-invalid"),
+        ("tls_cert", "tls-invalid"),
+    ],
+)
+def test_a_file_that_is_not_there_or_is_no_text_is_said_in_words(tmp_path: Path, option: str, code: str) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\0")
+    for name, words in (
+        ("none", "is not there"),
+        ("binary", "no text in UTF-8|cannot be used"),
+        (".", "cannot|not there"),
+    ):
+        with pytest.raises(OcibuildError) as caught:
+            serve(Serving(tmp_path, **{option: tmp_path / name}))  # type: ignore[arg-type]
+        assert caught.value.code == code
+        assert re.search(words, caught.value.message)
+        assert "Errno" not in caught.value.message
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

@@ -113,19 +113,13 @@ class Shelves:
         except (StoreError, Refusal):
             return Shelf(name, 0, 0, 0, 0, problem="its index.json cannot be read")
 
-    def tags(self, name: str) -> list[tuple[str, Entry]]:
-        """Tags with their descriptors, the one that was pushed last first."""
-        return list(reversed(self._repository(name).current().tags.items()))
-
-    def untagged(self, name: str) -> list[Entry]:
-        """Descriptors of roots without a tag, newest first."""
-        now = self._repository(name).current()
-        tagged = {entry["digest"] for entry in now.tags.values()}
-        return [entry for digest, entry in reversed(now.roots.items()) if digest not in tagged]
+    def now(self, name: str) -> View:
+        """What a repository says now."""
+        return self._repository(name).current()
 
     def names_of(self, name: str, digest: Digest) -> list[str]:
         """The tags that stand for a digest, newest first."""
-        return [tag for tag, entry in self.tags(name) if entry["digest"] == digest]
+        return self.now(name).tags_of(digest)[::-1]
 
     # Manifests
 

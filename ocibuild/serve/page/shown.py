@@ -19,7 +19,7 @@ _UNSEEN = 24
 
 _MARKS = 3
 _WORDS = {"\n": "↵", "\t": "⇥"}
-_UNITS = ("kB", "MB", "GB", "TB", "PB")
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _MAX_URL = 2000
 
 
@@ -96,15 +96,15 @@ def is_address(text: str) -> bool:
 
 
 def size(count: int) -> str:
-    """Bytes in words: `512 B`, `1.2 kB`, `34 MB`. Powers of a thousand, as disks and registries are sold."""
-    if count < 1000:
+    """Bytes in words: `512 B`, `1.2 KiB`, `34.0 MiB`, as the command line says them."""
+    if count < 1024:
         return f"{count} B"
     amount = float(count)
     for unit in _UNITS:
-        amount /= 1000
-        if amount < 999.5 or unit == _UNITS[-1]:
+        amount /= 1024
+        if amount < 1023.95 or unit == _UNITS[-1]:
             break
-    return f"{amount:.1f} {unit}" if amount < 99.95 else f"{amount:,.0f} {unit}"
+    return f"{amount:,.1f} {unit}"
 
 
 def when(seconds: float) -> Markup:

@@ -130,11 +130,13 @@ class Site:
         )  # fmt: skip
 
     def _repository(self, request: Request, name: str) -> Response:
-        tags = self._shelves.tags(name)
+        now = self._shelves.now(name)
+        tags, untagged = now.tags[::-1], now.untagged[::-1]
         start, pages = _pages(request, len(tags))
-        rows = [(tag, self._shelves.short(name, entry)) for tag, entry in tags[start : start + _PER_PAGE]]
-        untagged = self._shelves.untagged(name)
-        others = [self._shelves.short(name, entry) for entry in untagged[:_PER_PAGE]] if not start else []
+        shown = [(tag, now.tag(tag)) for tag in tags[start : start + _PER_PAGE]]
+        rows = [(tag, self._shelves.short(name, entry)) for tag, entry in shown if entry is not None]
+        bare = [now.root(digest) for digest in untagged[:_PER_PAGE]] if not start else []
+        others = [self._shelves.short(name, entry) for entry in bare if entry is not None]
         return self._page(
             request, "repository.html", state=self._shelves.state(name), watched=name, name=name, rows=rows,
             shelf=self._shelves.shelf(name), others=others, untagged=len(untagged), pages=pages,
