@@ -51,10 +51,10 @@ class Cluster:
             process.wait(10)
         self.start(self.address.rpartition(":")[2])
 
-    def work(self, scheduler: str = "") -> subprocess.Popen[bytes]:
+    def work(self, scheduler: str = "", threads: int = 1) -> subprocess.Popen[bytes]:
         """One more worker, of this scheduler at another `host:port` where one is given."""
         worker = self._start(
-            "worker", f"tcp://{scheduler or self.host}", "--nthreads", "1", "--no-nanny", "--no-dashboard",
+            "worker", f"tcp://{scheduler or self.host}", "--nthreads", str(threads), "--no-nanny", "--no-dashboard",
             "--host", "127.0.0.1", "--local-directory", str(self.folder),
         )  # fmt: skip
         self.workers.append(worker)
@@ -90,14 +90,16 @@ def wait_for(look: Callable[[], str]) -> str:
 
 
 @contextmanager
-def cluster(folder: Path, workers: int = 0, environ: Mapping[str, str] | None = None) -> Iterator[Cluster]:
+def cluster(
+    folder: Path, workers: int = 0, threads: int = 1, environ: Mapping[str, str] | None = None
+) -> Iterator[Cluster]:
     """A scheduler with so many workers until the block ends."""
     folder.mkdir()
     made = Cluster(folder, environ)
     try:
         made.start()
         for _ in range(workers):
-            made.work()
+            made.work(threads=threads)
         yield made
     finally:
         made.end()

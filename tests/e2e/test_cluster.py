@@ -121,7 +121,7 @@ def test_workers_with_logins_of_their_own_read_from_s3_push_and_are_killed(
         log_in(tmp_path / "home", registry.host, basic("grace", AT_HOME))
         there.mkdir()
         (there / "ocibuild.toml").write_text(text)
-        killed = [workers.work(scheduler.host) for _ in range(3)]
+        killed = [workers.work(scheduler.host, threads) for threads in (1, 2, 4)]
         words = (
             "--set",
             f"host={registry.host}",
@@ -134,7 +134,7 @@ def test_workers_with_logins_of_their_own_read_from_s3_push_and_are_killed(
         for worker, share in zip(killed, (0.1, 0.3, 0.5), strict=True):
             until(lambda share=share: len(tags(registry)) > share * count, baking)  # type: ignore[misc]
             worker.kill()
-            workers.work(scheduler.host)
+            workers.work(scheduler.host, threads=2)
         assert len(tags(registry)) < len(expected)
         said = finished(baking, seconds=600)
         assert said.status == 0, said.err[-3000:]
