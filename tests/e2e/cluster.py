@@ -34,7 +34,7 @@ class Cluster:
         """Start the scheduler, on a port that the system gives."""
         where = self.folder / "scheduler.json"
         where.unlink(missing_ok=True)
-        self.scheduler = self._start(
+        self.scheduler = self.begin(
             "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--scheduler-file", str(where)
         )
         self.address = re.sub("^tcp", "dask", wait_for(lambda: json.loads(where.read_bytes())["address"]))
@@ -53,14 +53,15 @@ class Cluster:
 
     def work(self, scheduler: str = "", threads: int = 1) -> subprocess.Popen[bytes]:
         """One more worker, of this scheduler at another `host:port` where one is given."""
-        worker = self._start(
+        worker = self.begin(
             "worker", f"tcp://{scheduler or self.host}", "--nthreads", str(threads), "--no-nanny", "--no-dashboard",
             "--host", "127.0.0.1", "--local-directory", str(self.folder),
         )  # fmt: skip
         self.workers.append(worker)
         return worker
 
-    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+    def begin(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a program of Dask's, which ends with the rest."""
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dask", *words], stdout=log, stderr=log, env=self.environ, cwd=self.folder

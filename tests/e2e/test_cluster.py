@@ -17,9 +17,11 @@ from tests.bench import many
 from tests.e2e.cluster import Store, cluster, s3
 from tests.e2e.line import Line
 from tests.e2e.servers import Ocibuild, Part, Running, Served, finished, serving
+from tests.test_docs import Block, blocks, commands, shown
 
 pytestmark = pytest.mark.real
-SAMPLES = Path(__file__).parents[2] / "samples"
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "samples"
 # What `htpasswd -Bbn ada love:lace` of Apache 2.4 prints.
 HTPASSWD = "ada:$2y$05$N.PyR4Pvktyl0OkEoUCRDudewdI.VqtgLULuoTYnr1CKFRwSGBPLK\n"
 AT_WORKERS, AT_HOME, IN_S3 = "love:lace", "hopper-keeps-it", "turing/+key="
@@ -202,3 +204,44 @@ def test_inputs_that_a_worker_may_not_read_or_does_not_find_are_named(
         assert "Forbidden" in said.err
         assert {one["error"]["code"] for one in json.loads(said.out)["targets"].values()} == {"url-unreadable"}
         assert IN_S3 not in said.err + said.out
+
+
+def test_the_cluster_of_bakes_page_does_what_the_page_says(
+    part: Part, ocibuild: Ocibuild, registry: Running, tmp_path: Path
+) -> None:
+    (tmp_path / "here").mkdir()
+    with s3(part, tmp_path / "s3", IN_S3) as store, cluster(tmp_path / "cluster") as dask:
+        store.log_in(dask.folder / "home")
+        (store.data / "builds").mkdir()
+        for name in ("hello.wasm", "hello-linux-amd64", "hello-linux-arm64"):
+            shutil.copy(SAMPLES / name, store.data / "builds")
+        for name in ("rate-limit", "rewrite", "tracing"):
+            shutil.copy(SAMPLES / "hello.wasm", store.data / f"builds/{name}.wasm")
+
+        def here(text: str) -> str:
+            for there, host in (("scheduler:8786", dask.host), ("registry.example.com", registry.host)):
+                text = text.replace(there, host)
+            return text.replace("https://s3.example.com", f"http://{store.host}")
+
+        page = blocks(ROOT / "docs/bake.md")
+        file, settings = (one(page, kind, "s3") for kind in ("toml", "ini"))
+        (tmp_path / "here/ocibuild.toml").write_text(file)
+        (dask.folder / "home/.aws/config").write_text(here(settings))
+        (said,) = (block for block in page if block.kind == "console" and "dask worker" in block.text)
+        ran = []
+        for line, expected in commands(said):
+            words = here(line).split()
+            if words[:2] == ["dask", "worker"]:
+                dask.begin(*words[1:], "--no-dashboard", "--host", "127.0.0.1", "--local-directory", str(dask.folder))
+            elif words[0] == "ocibuild":
+                out = ocibuild(*words[1:], "--config", tmp_path / "here")
+                assert len(expected) == len(out.splitlines())
+                assert all(shown(here(wanted), out) for wanted in expected)
+            ran.append(" ".join(words[:2]))
+        assert ran == ["pip install", "dask scheduler", "dask worker", "ocibuild bake"]
+
+
+def one(page: list[Block], kind: str, word: str) -> str:
+    """The page's only block of that kind with that word."""
+    (found,) = (block.text for block in page if block.kind == kind and word in block.text)
+    return found
