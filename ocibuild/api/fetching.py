@@ -72,9 +72,9 @@ def _fetch(url: str, path: str) -> None:
     """A URL's content in a file. Raises InputError (`url-unreadable`), ToolError (`extra-missing`)."""
     scheme = url.partition("://")[0]
     try:
-        import fsspec  # type: ignore[import-untyped]
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
 
-        opened = fsspec.open(url, "rb")
+        system, inner = url_to_fs(url)
     except ImportError as error:  # of fsspec, or of what it reads this scheme with
         raise ToolError(
             f"this Python cannot read {scheme}:// URLs: {error}",
@@ -85,9 +85,8 @@ def _fetch(url: str, path: str) -> None:
     except Exception as error:
         raise _unreadable(url, error) from error
     try:
-        with opened as source, open(path, "wb") as stream:
-            while piece := source.read(1024 * 1024):
-                stream.write(piece)
+        # Not opened and read: S3 would be asked for the size before each.
+        system.get_file(inner, path)
     except Exception as error:  # each of its file systems raises what it likes
         raise _unreadable(url, error) from error
 
