@@ -110,7 +110,7 @@ def _dask(bench: Bench, folder: Path, count: int) -> Iterator[Case]:
             tuple(contenders),
             size=count,
             memory=None,
-            rounds=2,
+            rounds=1,  # nobody is held to it, and it takes more than a minute
             warm=False,
             is_judged=bench.is_whole,
         )
