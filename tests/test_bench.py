@@ -7,15 +7,17 @@ import json
 import sys
 import zlib
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench import __main__ as bench
-from tests.bench import harness, inputs, report
-from tests.bench.cases import CASES, Busy, Case, Each, Goal
+from tests.bench import baking, harness, inputs, many, report
+from tests.bench.cases import CASES, Bench, Busy, Case, Each, Goal
 from tests.bench.harness import Contender, Figures, Sample, alternate, measure
+from tests.registry.double import Registry
 
 ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bench reads Linux's accounts")
@@ -163,6 +165,9 @@ def test_readme_has_a_line_for_each_way_with_the_quickest_peers() -> None:
     table = report.readme(made()).splitlines()
     assert table[-1] == "| pack gzip: a binary | 1.00 s | 40 MiB | umoci 2.00 s (2.0 ×) |"
     assert "2026-01-31" in table[0]
+    alone = made()
+    alone["cases"]["bake-dask"] = alone["cases"].pop("pack-large")
+    assert len(report.readme(alone).splitlines()) == len(table) - 1
 
 
 def test_an_earlier_run_is_held_against_this_one() -> None:
@@ -266,3 +271,63 @@ def test_the_command_line_says_what_it_does(capsys: pytest.CaptureFixture[str]) 
     assert not bench.asked(["--quick"]).is_whole
     with pytest.raises(SystemExit):
         bench.asked(["--only", "nothing"])
+
+
+@pytest.fixture
+def oven(tmp_path: Path) -> Bench:
+    """A bench of three small targets that measures the checkout; the registry's host is filled in by the test."""
+    program = tmp_path / "bin/ocibuild"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -P -m ocibuild "$@"\n')
+    program.chmod(0o755)
+    python = program.with_name("python")
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    many.make(tmp_path / "modules", 5)
+    return Bench(
+        programs={"crane": "crane"},
+        engine=None,
+        python=str(python),
+        module=tmp_path,
+        binary=lambda size: tmp_path,
+        registry="",
+        second="",
+        secure="",
+        ca=tmp_path,
+        room=tmp_path,
+        cores=2,
+        part=str,
+        large=1,
+        many=3,
+        pushed=3,
+    )
+
+
+def test_what_bakes_does_is_what_it_is_held_against(
+    oven: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(baking, "WORKERS", ((1, 2),))
+    with Registry() as registry:
+        cases = baking.bake(replace(oven, registry=registry.host))
+        layout = next(cases)
+        for contender in layout.contenders:
+            measure(contender, tmp_path / "run")
+            assert len(json.loads((tmp_path / "run/image/index.json").read_text())["manifests"]) == 3
+        found = {}
+        for case in cases:
+            for contender in case.contenders:
+                if "crane" not in contender.name:
+                    measure(contender, tmp_path / "run")
+                    found[contender.name] = dict(registry.tags)
+                    registry.tags.clear()
+                assert contender.work == (1 if "crane" in contender.name else 3)
+    nothing = {name for name, tags in found.items() if not tags}
+    assert nothing == {f"nothing, by {who}" for who in ("the engine on threads", "the engine on Dask", "Dask alone")}
+    pushed = [tags for name, tags in found.items() if name not in nothing]
+    assert len(pushed) == 4
+    # The same images, each time in a repository of its own.
+    assert {frozenset((tag, digest) for (_, tag), digest in tags.items()) for tags in pushed} == {
+        frozenset((tag, digest) for (_, tag), digest in pushed[0].items())
+    }
+    assert [len(tags) for tags in pushed] == [3, 3, 3, 3]
+    assert len({name for tags in pushed for name, _ in tags}) == 4

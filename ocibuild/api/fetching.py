@@ -70,22 +70,30 @@ def _readdressed(text: str, local: object) -> str:
 
 def _fetch(url: str, path: str) -> None:
     """A URL's content in a file. Raises InputError (`url-unreadable`), ToolError (`extra-missing`)."""
+    scheme = url.partition("://")[0]
     try:
-        import fsspec  # type: ignore[import-untyped]
-    except ImportError as error:
+        from fsspec.core import url_to_fs  # type: ignore[import-untyped]
+
+        system, inner = url_to_fs(url)
+    except ImportError as error:  # of fsspec, or of what it reads this scheme with
         raise ToolError(
-            f"this Python cannot read {url.partition('://')[0]}:// URLs",
+            f"this Python cannot read {scheme}:// URLs: {error}",
             code="extra-missing",
-            hint="pip install 'ocibuild[dask]' where the target is made",
+            hint=f"pip install 'ocibuild[{'s3' if scheme == 's3' else 'dask'}]' where the target is made,"
+            " or the package that the scheme needs",
         ) from error
+    except Exception as error:
+        raise _unreadable(url, error) from error
     try:
-        with fsspec.open(url, "rb") as source, open(path, "wb") as stream:
-            while piece := source.read(1024 * 1024):
-                stream.write(piece)
+        # Not opened and read: S3 would be asked for the size before each.
+        system.get_file(inner, path)
     except Exception as error:  # each of its file systems raises what it likes
-        scheme = url.partition("://")[0]
-        raise InputError(
-            f"{url.partition('?')[0]} cannot be read: {type(error).__name__}: {error}",
-            code="url-unreadable",
-            hint=f"look at the address and at the login for {scheme} of the machine that reads it",
-        ) from error
+        raise _unreadable(url, error) from error
+
+
+def _unreadable(url: str, error: Exception) -> InputError:
+    return InputError(
+        f"{url.partition('?')[0]} cannot be read: {type(error).__name__}: {error}",
+        code="url-unreadable",
+        hint=f"look at the address and at the login for {url.partition('://')[0]} of the machine that reads it",
+    )

@@ -4,85 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.cluster import Cluster, wait_for
 from tests.registry.double import Registry
 from tests.registry.scripted import Answer, Seen
 
 ROOT = Path(__file__).parents[2]
 MODULE = b"\0asm\1\0\0\0"
 COUNT = 24
-
-
-class Cluster:
-    """A scheduler, and workers that come and go. `environ` is what they see: a home of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.workers: list[subprocess.Popen[bytes]] = []
-        (folder / "home").mkdir()
-        self.environ = {**os.environ, "HOME": str(folder / "home"), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-
-    def start(self, port: str = "0") -> None:
-        """Start the scheduler, on a port that the system gives."""
-        where = self.folder / "scheduler.json"
-        where.unlink(missing_ok=True)
-        self.scheduler = self._start(
-            "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", "--scheduler-file", str(where)
-        )
-        self.address = re.sub("^tcp", "dask", wait_for(lambda: json.loads(where.read_bytes())["address"]))
-
-    def again(self) -> None:
-        """Kill the scheduler and all its workers, and start it where it was."""
-        for process in (self.scheduler, *self.workers):
-            process.kill()
-            process.wait(10)
-        self.start(self.address.rpartition(":")[2])
-
-    def work(self) -> subprocess.Popen[bytes]:
-        """One more worker."""
-        worker = self._start(
-            "worker", self.address.replace("dask", "tcp"), "--nthreads", "1", "--no-nanny", "--no-dashboard",
-            "--host", "127.0.0.1", "--local-directory", str(self.folder),
-        )  # fmt: skip
-        self.workers.append(worker)
-        return worker
-
-    def _start(self, *words: str) -> subprocess.Popen[bytes]:
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *words], stdout=log, stderr=log, env=self.environ, cwd=self.folder
-            )
-        self.processes.append(process)
-        return process
-
-    def end(self) -> None:
-        """End all of it."""
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
-
-
-def wait_for(look: Callable[[], str]) -> str:
-    for _ in range(600):
-        try:
-            return look()
-        except (OSError, ValueError, KeyError):
-            time.sleep(0.05)
-    raise TimeoutError("the cluster did not come up")
 
 
 @pytest.fixture

@@ -29,7 +29,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import tests.bench.registries  # noqa: F401 - its cases are among CASES then
+import tests.bench.baking
+import tests.bench.registries  # noqa: F401 - their cases are among CASES then
 from tests.bench import inputs, report
 from tests.bench.cases import CASES, MIB, Bench
 from tests.bench.harness import alternate

@@ -3,6 +3,7 @@
 many.py make FOLDER COUNT            distinct modules 1.wasm …, and a layout of each in images/, for the peers
 many.py pack FOLDER COUNT            pack them into layouts in the working directory
 many.py push|again FOLDER COUNT REPOSITORY
+many.py deliver FOLDER COUNT REPOSITORY   pack them, and push each
 """
 
 from __future__ import annotations
@@ -40,6 +41,16 @@ def push(folder: Path, count: int, repository: str) -> None:
         list(pool.map(one, range(1, count + 1)))
 
 
+def deliver(folder: Path, count: int, repository: str) -> None:
+    """Without a layout between."""
+    with ocibuild.Session() as session, ThreadPoolExecutor(8) as pool:
+
+        def one(number: int) -> None:
+            ocibuild.pack(folder / f"{number}.wasm", tags=[f"{repository}:{number}"], push=True, session=session)
+
+        list(pool.map(one, range(1, count + 1)))
+
+
 if __name__ == "__main__":
     verb, folder, count, *rest = sys.argv[1:]
     if verb == "make":
@@ -48,5 +59,7 @@ if __name__ == "__main__":
             ocibuild.pack(Path(folder) / f"{number}.wasm", output=f"oci:{folder}/images/{number}")
     elif verb == "pack":
         pack(Path(folder), int(count))
+    elif verb == "deliver":
+        deliver(Path(folder), int(count), *rest)
     else:
         push(Path(folder), int(count), *rest)

@@ -18,6 +18,8 @@ STRAIGHT = 1.3
 """A byte of the largest size costs at most this times what one of the size before costs."""
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 _GROWN = "growth-"
+_ALONE = ("start", "bake-dask")
+"""Of our own alone: README compares."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +236,7 @@ def readme(made: Mapping[str, Any]) -> str:
         "|---|--:|--:|---|",
     ]
     for name, case in made["cases"].items():
-        if name.startswith(_GROWN) or name == "start":
+        if name.startswith(_GROWN) or name in _ALONE:
             continue
         peers = sorted(
             (figures["seconds"], peer) for peer, figures in case["figures"].items() if figures["kind"] == "peer"

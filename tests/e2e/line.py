@@ -25,6 +25,7 @@ class Line:
     `delay` is seconds that every piece waits, in each direction. `speed` is bytes a second of each connection and
     direction. `cut_up` and `cut_down` are bytes from and to the client after which a connection is reset, on so many
     connections as `cuts` says. `stall_up` is bytes after which nothing more passes, on so many connections as `stalls`.
+    With `keeps` what passed in either direction stands in `kept`.
     """
 
     def __init__(
@@ -38,12 +39,14 @@ class Line:
         cuts: int = 1,
         stall_up: int | None = None,
         stalls: int = 1,
+        keeps: bool = False,
     ) -> None:
         host, _, port = upstream.rpartition(":")
         self._upstream = (host, int(port))
         self.delay, self.speed = delay, speed
         self.cut_up, self.cut_down, self.cuts = cut_up, cut_down, cuts
         self.stall_up, self.stalls = stall_up, stalls
+        self.keeps, self.kept = keeps, bytearray()
         self.up = self.down = self.connections = self.cut = self.stalled = 0
         self._changed = threading.Condition()
         self._ended = threading.Event()
@@ -108,6 +111,8 @@ class Line:
                     break
                 sink.sendall(piece)
                 with self._changed:
+                    if self.keeps:
+                        self.kept += piece
                     self.up, self.down = self.up + up * len(piece), self.down + (not up) * len(piece)
                     self._changed.notify_all()
             else:
