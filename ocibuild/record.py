@@ -98,12 +98,15 @@ def fields(cls: type) -> tuple[Field, ...]:
 class _Shape:
     """What the methods of records have to know of a class."""
 
-    __slots__ = ("fields", "key", "known", "names")
+    __slots__ = ("defaults", "fields", "key", "known", "made", "names")
 
     def __init__(self, listed: tuple[Field, ...]) -> None:
         self.fields = listed
         self.names = tuple(entry.name for entry in listed)
         self.known = frozenset(self.names)
+        # What is the same for all instances goes in at once; the others are made, or missed, one by one.
+        self.defaults = {entry.name: entry.default for entry in listed if entry.default is not _NONE}
+        self.made = tuple(entry for entry in listed if entry.default is _NONE)
         compared = [entry.name for entry in listed if entry.compare]
         self.key: Callable[[Any], Any] = attrgetter(*compared) if compared else _nothing
 
@@ -123,12 +126,16 @@ def _nothing(one: object) -> tuple[object, ...]:
 def _init(self: Any, *given: Any, **said: Any) -> None:
     shape: _Shape = self.__record__
     values = self.__dict__
+    values.update(shape.defaults)
     values.update(zip(shape.names, given, strict=False))
-    values.update(said)
-    if len(values) != len(given) + len(said) or not said.keys() <= shape.known:
+    if said:
+        values.update(said)
+        if not said.keys() <= shape.known or not said.keys().isdisjoint(shape.names[: len(given)]):
+            raise shape.wrong(self.__class__, given, said)
+    if len(given) > len(shape.names):
         raise shape.wrong(self.__class__, given, said)
     if len(values) < len(shape.names):
-        for entry in shape.fields:
+        for entry in shape.made:
             if entry.name not in values:
                 values[entry.name] = entry.value(self.__class__)
 

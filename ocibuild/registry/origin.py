@@ -8,6 +8,7 @@ machine), is refused.
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from functools import lru_cache
 from urllib.parse import urljoin, urlsplit, urlunsplit
@@ -16,6 +17,10 @@ from ocibuild.errors import RegistryError
 from ocibuild.record import record
 
 _PORTS = {"http": 80, "https": 443}
+_WHOLE = ("http://", "https://")
+_PLACE = re.compile(r"[^/?#]*(?://[^/?#]*)?")
+"""A URL up to its path. RFC 3986, section 3."""
+
 _NEARNESS = ("a public", "a private", "a local")
 
 
@@ -28,19 +33,12 @@ class Origin:
     port: int
 
     @classmethod
-    @lru_cache(1024)  # the same few are asked for at every request
     def of(cls, url: str) -> Origin:
         """Raises RegistryError (`location-refused`) for what is no http(s) URL, or names a user."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port or _PORTS.get(parts.scheme, 0)
-        except ValueError as error:
-            raise refused(url, "it is not a URL") from error
-        if parts.scheme not in _PORTS or not parts.hostname:
-            raise refused(url, "it is neither http nor https")
-        if parts.username is not None or parts.password is not None:
-            raise refused(url, "it carries a user name")
-        return cls(parts.scheme, parts.hostname, port)
+        found = _found(_PLACE.match(url)[0])  # type: ignore[index]  # it matches anything
+        if isinstance(found, str):
+            raise refused(url, found)
+        return found
 
     @property
     def netloc(self) -> str:
@@ -68,13 +66,28 @@ class Origin:
         return f"{self.scheme}://{self.netloc}"
 
 
+@lru_cache(1024)  # the same few are asked for at every request
+def _found(place: str) -> Origin | str:
+    """The origin of a URL up to its path; in words why it has none that we go to."""
+    try:
+        parts = urlsplit(place)
+        port = parts.port or _PORTS.get(parts.scheme, 0)
+    except ValueError:
+        return "it is not a URL"
+    if parts.scheme not in _PORTS or not parts.hostname:
+        return "it is neither http nor https"
+    if parts.username is not None or parts.password is not None:
+        return "it carries a user name"
+    return Origin(parts.scheme, parts.hostname, port)
+
+
 def follow(url: str, location: str) -> str:
     """The URL a Location header of `url`'s answer means. Its query is kept to the byte: it may be signed.
 
     Raises RegistryError (`location-refused`).
     """
     try:
-        target = urljoin(url, location)
+        target = location if location.startswith(_WHOLE) else urljoin(url, location)
     except ValueError as error:
         raise refused(location, "it is not a URL") from error
     here, there = Origin.of(url), Origin.of(target)

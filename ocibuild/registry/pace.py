@@ -10,8 +10,9 @@ from requests import Response
 from ocibuild.registry import problem
 from ocibuild.registry.settings import Timeouts
 
-_RECORD = 16 * 1024
-"""TLS gives this much at a time (RFC 8446, 5.1). Python makes room for all that is asked for before it knows: a MiB at each."""
+_RECORDS = 7 * 16 * 1024
+"""What is asked of TLS at a time: a few records (RFC 8446, 5.1), as many as have come. Python makes room for all that is asked
+for before it knows, and above 128 KiB the C library takes that from the system each time."""
 
 
 class Pace:
@@ -29,7 +30,7 @@ class Pace:
         Raises NetworkError (`stalled`) when the last `times.stall` seconds of waiting brought too little.
         """
         if response.url.startswith("https:"):
-            amount = min(amount, _RECORD)
+            amount = min(amount, _RECORDS)
         began = self._clock()
         data: bytes = response.raw.read1(amount, decode_content=decode)
         self._waited += self._clock() - began

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 import ssl
 import threading
 from contextlib import suppress
@@ -27,6 +28,7 @@ FILES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 FOLDERS = "SSL_CERT_DIR"
 """The variable that names folders of them, separated as PATH is."""
 
+_CAN_POLL = hasattr(select, "poll")  # Windows cannot
 _HASHED = re.compile(r"[0-9a-f]{8}\.\d+")
 
 
@@ -60,6 +62,9 @@ class Contexts:
 class _Socket(ssl.SSLSocket):
     """A socket whose handshake ends in time, and whose failure says which certificate was shown."""
 
+    _arrivals: Any = None
+    _failure: OSError | None = None
+
     def do_handshake(self, block: bool = False) -> None:
         before = self.gettimeout()
         self.settimeout(getattr(self.context, "handshake", before))  # of the whole, however it trickles
@@ -71,6 +76,25 @@ class _Socket(ssl.SSLSocket):
                 error.shown = shown  # type: ignore[attr-defined]
             raise
         self.settimeout(before)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """As ssl has it, and on with the records that have come already: it gives one, and each goes a long way up."""
+        if self._failure is not None:
+            raise self._failure
+        view = memoryview(buffer).cast("B")[: nbytes or None]
+        got = super().recv_into(view, None, flags)
+        if not 0 < got < len(view) or not _CAN_POLL:
+            return got
+        if self._arrivals is None:
+            self._arrivals = select.poll()
+            self._arrivals.register(self, select.POLLIN)
+        poll, read = self._arrivals.poll, self._sslobj.read  # type: ignore[attr-defined]
+        try:
+            while got < len(view) and poll(0) and (more := read(len(view) - got, view[got:])):
+                got += more
+        except OSError as error:  # TimeoutError and what TLS finds wrong are such
+            self._failure = error  # who comes for the next bytes is told
+        return got
 
     def send(self, data: Any, flags: int = 0) -> int:
         try:

@@ -88,6 +88,14 @@ class Watch:
         )
 
 
+@record
+class _Way:
+    """What goes along with every request to an origin, and the proxy it goes through, as requests takes it."""
+
+    headers: Mapping[str, str]
+    proxies: dict[str, str]
+
+
 class Transport:
     """The way to one registry, for all threads. `origin` is where its API is."""
 
@@ -98,6 +106,7 @@ class Transport:
         self.limits = Limits(origin.netloc, settings.chunk_size)
         self._session = session
         self._auth = auth
+        self._ways: dict[Origin, _Way] = {}
         self._met = False
         self._warned: set[str] = set()
         self._guard = threading.Lock()
@@ -158,14 +167,16 @@ class Transport:
         raise AssertionError("the last attempt returns or raises")
 
     def _authorized(self, call: Call, wire: Wire) -> Response:
-        scopes = needed(call.method, call.url) or call.scopes
-        at_home = Origin.of(call.url) == self.origin
-        lasting = call.size > _LASTING
-        header = self._auth.header(self.origin, scopes, self._ask(wire), lasting=lasting) if at_home else None
+        header, scopes = None, call.scopes
+        if self._auth.challenge(self.origin) is not None and Origin.of(call.url) == self.origin:
+            scopes = needed(call.method, call.url) or call.scopes
+            lasting = call.size > _LASTING
+            header = self._auth.header(self.origin, scopes, self._ask(wire), lasting=lasting)
         response = self._followed(call, header, wire)
-        if Origin.of(response.url) != self.origin or not self._auth.is_asked(response):
+        if not self._auth.is_asked(response) or Origin.of(response.url) != self.origin:
             return response
         response.close()
+        scopes = needed(call.method, call.url) or call.scopes
         header = self._auth.answer(response, self.origin, scopes, header, self._ask(wire))
         if header is None:
             return response
@@ -206,41 +217,52 @@ class Transport:
         raise RegistryError(f"{self.origin.netloc} redirects without end", code="location-refused")
 
     def _once(self, call: Call, url: str, authorization: str | None, wire: Wire) -> Response:
-        headers = {
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-            "User-Agent": self.settings.user_agent,
-            **dict(self.settings.headers.get(str(Origin.of(url)), ())),
-            **{name: value for name, value in call.headers.items() if name != "Authorization"},
-        }
+        origin = Origin.of(url)
+        way = self._ways.get(origin) or self._way(origin, url)
+        said = {name: value for name, value in call.headers.items() if name != "Authorization"}
         if authorization:
-            headers["Authorization"] = authorization
+            said["Authorization"] = authorization
         times = self.settings.timeouts
         reply = call.reply or times.reply
-        at_home = Origin.of(url) == self.origin
+        at_home = origin == self.origin
         opened = nullcontext(call.body) if isinstance(call.body, bytes) else call.body()
         began = time.monotonic()
         try:
             with self.gate.entered(wire.cancel) if at_home else nullcontext(), wire.used(reply), opened as body:
                 response = self._session.get_adapter(url).send(
-                    _prepared(call.method, url, headers, body),
+                    _prepared(call.method, url, way.headers, said, body),
                     stream=True,
                     timeout=(times.write, reply),
-                    proxies=proxies(url, self.settings.environ),
+                    proxies=way.proxies,
                 )
             if "Transfer-Encoding" in response.headers and "Content-Length" in response.headers:
                 response.close()
                 raise problem.malformed(url, "it states two lengths")  # RFC 9112 section 6.3: they smuggle answers so
-            if not (call.stream and response.ok):
-                _read(response, call.limit if response.ok else _BODY, Pace(times))
+            is_ok = response.status_code < 400
+            if not (call.stream and is_ok):
+                _read(response, call.limit if is_ok else _BODY, Pace(times))
         except (requests.RequestException, HTTPError, OSError) as error:
             wire.cancel.check()  # a socket we cut ourselves
             raise problem.late(url) if wire.late else problem.unreachable(error, url, self.settings) from error
         self._met = self._met or at_home
-        _log.debug("%s %s: %d in %.3f s", call.method, public(url), response.status_code, time.monotonic() - began)
+        if _log.isEnabledFor(logging.DEBUG):
+            took = time.monotonic() - began
+            _log.debug("%s %s: %d in %.3f s", call.method, public(url), response.status_code, took)
         if response.status_code == 407:  # only a proxy says so
             raise problem.proxied(url, self.settings, "407")
         return response
+
+    def _way(self, origin: Origin, url: str) -> _Way:
+        headers = {
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+            "User-Agent": self.settings.user_agent,
+            **dict(self.settings.headers.get(str(origin), ())),
+        }
+        for header in headers.items():
+            check_header_validity(header)
+        made = self._ways[origin] = _Way(headers, proxies(url, self.settings.environ))
+        return made
 
     def _heed(self, response: Response, watch: Watch) -> None:
         """Pass on what a registry warns of, once. distribution-spec "Warnings"."""
@@ -265,21 +287,22 @@ def harden(session: Session, settings: Settings) -> None:
     session.mount("https://", adapter)
 
 
-def _prepared(method: str, url: str, headers: Mapping[str, str], body: Any) -> PreparedRequest:
-    """A request as it goes out.
+def _prepared(method: str, url: str, always: Mapping[str, str], said: Mapping[str, str], body: Any) -> PreparedRequest:
+    """A request as it goes out, with the headers that it always has, which were judged before, and those said now.
 
     A session's `prepare_request` would merge what no session of ours has, at a third of a small request's cost, and quote
     the address anew: what is signed must arrive as it was signed.
     """
-    made = PreparedRequest()
-    made.method, made.url, made.headers, made.body = method, url, CaseInsensitiveDict(headers), body or None
-    for header in headers.items():
+    for header in said.items():
         check_header_validity(header)
+    headers = {**always, **said}
     length: int = len(body) if isinstance(body, bytes) else super_len(body)  # type: ignore[no-untyped-call]
     if length or (isinstance(body, bytes) and method not in ("GET", "HEAD")):
-        made.headers["Content-Length"] = str(length)
+        headers["Content-Length"] = str(length)
     elif not isinstance(body, bytes):
-        made.headers["Transfer-Encoding"] = "chunked"
+        headers["Transfer-Encoding"] = "chunked"
+    made = PreparedRequest()
+    made.method, made.url, made.headers, made.body = method, url, CaseInsensitiveDict(headers), body or None
     return made
 
 
@@ -291,7 +314,8 @@ def _follows(call: Call, response: Response) -> bool:
 def _read(response: Response, limit: int, pace: Pace) -> None:
     """Put the body where requests' `content` and `json` find it. A longer error text is cut."""
     data = bytearray()
-    while len(data) <= limit:
+    is_coded = "Content-Encoding" in response.headers  # then what has come may not have come out yet
+    while len(data) <= limit and (is_coded or response.raw.length_remaining != 0):
         piece = pace.read(response, min(_BODY, limit + 1 - len(data)), decode=True)
         if not piece:
             break

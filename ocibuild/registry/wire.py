@@ -7,6 +7,7 @@ socket down, at which the blocked system call returns at once.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -17,12 +18,15 @@ from typing import Any
 
 from requests.adapters import HTTPAdapter
 from requests.models import PreparedRequest, Response
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
 from urllib3 import HTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 
 from ocibuild.content.flow import Cancel
+from ocibuild.registry.answer import Answer
 from ocibuild.registry.deadline import Deadline
 from ocibuild.registry.dial import dial
 from ocibuild.registry.origin import Origin
@@ -35,6 +39,10 @@ _TOGETHER = 64 * 1024
 """Bytes of headers and body that are copied to go out as one."""
 
 
+_TARGET = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*")
+"""A path and a query with nothing in them to be quoted. RFC 3986, sections 3.3 and 3.4."""
+
+
 class Wire:
     """The socket a call is on now, by a duplicate: TLS takes the original over, the duplicate stays ours."""
 
@@ -42,16 +50,19 @@ class Wire:
         self.cancel = cancel
         self.connect = connect
         self.late = False
+        self.target = ""
         self._reply = 0.0
         self._deadline = Deadline(self._expire)
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()  # a descriptor that was closed may be another's by the time it is cut
 
-    def hold(self, sock: socket.socket) -> None:
+    def hold(self, sock: Any) -> None:
         """From now on `cut` means this socket. Raises Cancelled when it comes too late."""
         self.release()
         with self._lock:
-            self._socket = socket.socket(fileno=socket.dup(sock.fileno()))  # SSLSocket.dup refuses
+            # SSLSocket.dup refuses. A socket that is not told what it is asks the system, four times; TLS in TLS cannot tell.
+            kind = (sock.family, sock.type, sock.proto) if isinstance(sock, socket.socket) else (-1, -1, -1)
+            self._socket = socket.socket(*kind, fileno=socket.dup(sock.fileno()))
         self.cancel.check()
 
     @contextmanager
@@ -108,6 +119,8 @@ def wired(cancel: Cancel, connect: float) -> Iterator[Wire]:
 class _Reporting(HTTPConnection):
     """urllib3's connection, with its socket shown to the wire of the thread that uses it."""
 
+    response_class = Answer
+
     def _new_conn(self) -> socket.socket:
         sock = super()._new_conn()
         if wire := _wire.get():
@@ -116,13 +129,13 @@ class _Reporting(HTTPConnection):
 
     _unsent: bytearray | None = None
 
-    def request(self, *args: Any, **kwargs: Any) -> None:
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         wire = _wire.get()
         if wire and self.sock is not None:
             wire.hold(self.sock)  # a connection out of the pool
         self._unsent = bytearray()
         try:
-            super().request(*args, **kwargs)
+            super().request(method, (wire and wire.target) or url, *args, **kwargs)
             if self._unsent:
                 super().send(bytes(self._unsent))
         finally:
@@ -187,11 +200,27 @@ class _SecureConnection(_Dialled, HTTPSConnection):
         self.is_verified = True
 
 
-class _PlainPool(HTTPConnectionPool):
+class _Literal(HTTPConnectionPool):
+    """A pool whose requests ask for their target as it is written, where it is written as it may be.
+
+    urllib3 would look at each byte of it for what to quote, which takes longer than to ask, and change what a registry has
+    signed. A target with anything strange in it is left to urllib3, as is that of a proxy.
+    """
+
+    def urlopen(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        """As urllib3 has it."""
+        wire = _wire.get()
+        if wire is None:
+            return super().urlopen(method, url, *args, **kwargs)
+        wire.target = url if _TARGET.fullmatch(url) else ""
+        return super().urlopen(method, "/" if wire.target else url, *args, **kwargs)
+
+
+class _PlainPool(_Literal):
     ConnectionCls = _PlainConnection
 
 
-class _SecurePool(HTTPSConnectionPool):
+class _SecurePool(_Literal, HTTPSConnectionPool):
     ConnectionCls = _SecureConnection
 
 
@@ -242,6 +271,22 @@ class Adapter(HTTPAdapter):
         if pool is None or pool.pool is None:  # urllib3 closes the pools that were idle longest
             pool = self._pools[origin] = super().get_connection_with_tls_context(request, verify, proxies, cert)
         return pool
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """As requests has it; without a proxy it need not look for one."""
+        if proxies:
+            return super().request_url(request, proxies)
+        path = request.path_url
+        return f"/{path.lstrip('/')}" if path.startswith("//") else path
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> Response:
+        """As requests has it, without its search for cookies: no session of ours takes any."""
+        made = Response()
+        made.status_code, made.reason, made.raw, made.url = resp.status, resp.reason, resp, str(req.url)
+        made.headers = CaseInsensitiveDict(resp.headers.itermerged())
+        made.encoding = get_encoding_from_headers(made.headers)
+        made.request, made.connection = req, self
+        return made
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As requests has it, with our pools."""

@@ -10,13 +10,13 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 
-from ocibuild.content.blob import Blob
+from ocibuild.content.blob import Blob, Bytes
 from ocibuild.content.flow import Event, Flow
 from ocibuild.errors import Cancelled, ContentError, NotFoundError, RegistryError
 from ocibuild.record import field, record
 from ocibuild.spec import mediatype
 from ocibuild.spec.descriptor import Descriptor
-from ocibuild.store.base import Mounts, Names, Pushed, Referrers, Source, Stored, Target
+from ocibuild.store.base import Mounts, Names, Pushed, Referrers, Source, Stored, Target, fetch
 from ocibuild.store.graph import successors, walk
 
 _POLL = 0.1
@@ -69,7 +69,8 @@ def copy(
     its siblings off and is the one that is reported.
     """
     copied = Copied(root)
-    order = list(walk(source, root))
+    data = fetch(source, root) if mediatype.is_node(root.media_type) else None
+    order = list(walk(source, root, data))
     leaves = [d for d in order if not mediatype.is_node(d.media_type)]
     for descriptor in order:
         flow.observe(Event("plan", descriptor))
@@ -83,8 +84,10 @@ def copy(
         _all(flow, copied, source, target, leaves)
         missing = [descriptor for descriptor in order if mediatype.is_node(descriptor.media_type)]
     for descriptor in missing:
-        name = naming if descriptor.digest == root.digest else None
-        copied.add(descriptor, _node(source, target, descriptor, flow, name))
+        if descriptor.digest == root.digest and data is not None:
+            copied.add(root, _node(source, target, Blob(root, Bytes(data)), flow, naming))
+        else:
+            copied.add(descriptor, _node(source, target, _stored(source, descriptor), flow))
     if referrers:
         _attached(source, order, target, copied, flow)
     for name in names[1:] if naming else names or (None,):
@@ -129,18 +132,30 @@ def _listed(source: Source, entry: Descriptor, flow: Flow) -> Sequence[Descripto
 def _all(flow: Flow, copied: Copied, source: Source, target: Target, leaves: Iterable[Descriptor]) -> None:
     # The largest first: it decides when the whole is done. In a lane of its own, so that small ones are not behind it.
     waiting = sorted(leaves, key=lambda d: -d.size)
+    # One that is small goes from this thread: to hand it to another, and wait for that, takes as long as to send it.
+    mine = waiting.pop() if waiting and waiting[-1].size < _LARGE else None
     lanes = [
         _Lane(deque(d for d in waiting if d.size >= _LARGE), _LARGE_LANE),
         _Lane(deque(d for d in waiting if d.size < _LARGE), _SMALL_LANE),
     ]
     running: dict[Future[Pushed], tuple[Descriptor, _Lane]] = {}
+
+    def calls_off(future: Future[Pushed]) -> None:
+        if not future.cancelled() and future.exception() is not None:
+            flow.cancel.set()  # whoever is at work, this thread too, stops now and not when its own blob is through
+
     try:
-        while running or any(lane.waiting for lane in lanes):
+        while running or mine or any(lane.waiting for lane in lanes):
             for lane in lanes:
                 while lane.waiting and lane.free:
                     lane.free -= 1
                     descriptor = lane.waiting.popleft()
-                    running[flow.io.submit(_one, source, target, descriptor, flow)] = (descriptor, lane)
+                    future = flow.io.submit(_one, source, target, _stored(source, descriptor), flow)
+                    future.add_done_callback(calls_off)
+                    running[future] = (descriptor, lane)
+            if mine and not any(lane.waiting for lane in lanes):
+                copied.add(mine, _one(source, target, _stored(source, mine), flow))
+                mine = None
             # Short waits: a signal reaches the main thread between them.
             for future in wait(running, timeout=_POLL, return_when=FIRST_COMPLETED).done:
                 descriptor, lane = running[future]
@@ -175,27 +190,31 @@ def _cause(futures: Iterable[Future[Pushed]]) -> BaseException | None:
     return None
 
 
-def _node(source: Source, target: Target, descriptor: Descriptor, flow: Flow, name: str | None = None) -> Pushed:
+def _stored(source: Source, descriptor: Descriptor) -> Blob:
+    return Blob(descriptor, Stored(source, descriptor))
+
+
+def _node(source: Source, target: Target, blob: Blob, flow: Flow, name: str | None = None) -> Pushed:
     """A manifest or index. Where the target has lost something it had taken, that is sent again, once."""
     try:
-        return _one(source, target, descriptor, flow, name)
+        return _one(source, target, blob, flow, name)
     except RegistryError as error:
-        missing = [child for child in successors(source, descriptor) if not target.exists(child)]
+        missing = [child for child in successors(source, blob.descriptor) if not target.exists(child)]
         if error.code != "blob-unknown" or not missing:
             raise
         for child in missing:
             flow.observe(Event("retry", text=f"{target.place} has lost {child.digest.short}; sending it again"))
-            _one(source, target, child, flow)
-        return _one(source, target, descriptor, flow, name)
+            _one(source, target, _stored(source, child), flow)
+        return _one(source, target, blob, flow, name)
 
 
-def _one(source: Source, target: Target, descriptor: Descriptor, flow: Flow, name: str | None = None) -> Pushed:
+def _one(source: Source, target: Target, blob: Blob, flow: Flow, name: str | None = None) -> Pushed:
     flow.cancel.check()
+    descriptor = blob.descriptor
     is_node = mediatype.is_node(descriptor.media_type)
     if not is_node and isinstance(target, Mounts) and target.mount(descriptor, source):
         flow.observe(Event("mounted", descriptor))
         return Pushed.MOUNTED
-    blob = Blob(descriptor, Stored(source, descriptor))
 
     def push() -> Pushed:
         return target.push_named(blob, name, flow) if name and isinstance(target, Names) else target.push(blob, flow)

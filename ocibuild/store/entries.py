@@ -24,6 +24,9 @@ _NO_ENTRIES = b'"manifests":[]'
 _REMEMBERED = 4 * 1024 * 1024
 """Bytes of index.json files, over all layouts, whose entries are remembered."""
 
+_LAYOUTS = 8
+"""How many of them: who goes through thousands of small layouts comes back to none."""
+
 Row = TypeVar("Row")
 
 
@@ -225,7 +228,7 @@ def _remember(data: bytes, entries: Entries) -> None:
     """Keep the entries of the latest files. Threads that do so at once may forget one, and nothing else."""
     global _known
     kept, room = [(data, entries)], _REMEMBERED - len(data)
-    for known, others in _known:
+    for known, others in _known[: _LAYOUTS - 1]:
         room -= len(known)
         if room >= 0 and others is not entries._before:
             kept.append((known, others))

@@ -23,20 +23,27 @@ def node(source: Source, descriptor: Descriptor) -> Manifest | Index:
 
 def successors(source: Source, descriptor: Descriptor) -> tuple[Descriptor, ...]:
     """What must be stored before this descriptor is: its children, once each. None for a leaf."""
+    return _successors(source, descriptor, None)
+
+
+def _successors(source: Source, descriptor: Descriptor, data: bytes | None) -> tuple[Descriptor, ...]:
     if not mediatype.is_node(descriptor.media_type):
         return ()
-    return tuple({child.digest: child for child in node(source, descriptor).children}.values())
+    document = parse(fetch(source, descriptor) if data is None else data, descriptor.media_type, str(descriptor.digest))
+    return tuple({child.digest: child for child in document.children}.values())
 
 
-def walk(source: Source, root: Descriptor) -> Iterator[Descriptor]:
-    """Every descriptor below `root`, children before parents, each digest once.
+def walk(source: Source, root: Descriptor, data: bytes | None = None) -> Iterator[Descriptor]:
+    """Every descriptor below `root`, children before parents, each digest once. `data` is what is in `root`, if at hand.
 
     Raises ContentError (`graph-too-deep`) beyond MAX_DEPTH levels of indexes.
     """
-    return _walk(source, root, set(), 0)
+    return _walk(source, root, set(), 0, data)
 
 
-def _walk(source: Source, descriptor: Descriptor, seen: set[str], depth: int) -> Iterator[Descriptor]:
+def _walk(
+    source: Source, descriptor: Descriptor, seen: set[str], depth: int, data: bytes | None = None
+) -> Iterator[Descriptor]:
     if depth > MAX_DEPTH:
         raise ContentError(
             f"indexes in {source.place} are nested deeper than {MAX_DEPTH} levels", code="graph-too-deep"
@@ -44,7 +51,7 @@ def _walk(source: Source, descriptor: Descriptor, seen: set[str], depth: int) ->
     if descriptor.digest in seen:
         return
     seen.add(descriptor.digest)
-    for child in successors(source, descriptor):
+    for child in _successors(source, descriptor, data):
         yield from _walk(source, child, seen, depth + 1)
     yield descriptor
 

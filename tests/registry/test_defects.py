@@ -482,7 +482,7 @@ def test_d19_a_signed_address_stays_as_it_is(file):
     """C: an upload's query is taken apart and written anew, and a signature no longer fits.
 
     The digest is put behind it; not a byte before is touched."""
-    signed = "/v2/u?empty=&x=1&x=2&sig=a%20b%2Fc%7Ed"
+    signed = "/v2/u?empty=&x=1&x=2&sig=a%20b%2fc%7Ed"
     for make in (theirs, ours):
         with Taking(signed) as server:
             client = make(server)

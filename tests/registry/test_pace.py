@@ -1,4 +1,7 @@
-"""How much of an answer is asked for at once. 64 MiB over TLS took two seconds where Python made room for a MiB each time."""
+"""How much of an answer is asked for at once. 64 MiB over TLS took two seconds where Python made room for a MiB each time.
+
+What the GNU C library takes from the system for one allocation begins at 128 KiB: mallopt(3), M_MMAP_THRESHOLD.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,8 @@ from ocibuild.registry.pace import Pace
 from ocibuild.registry.settings import Timeouts
 
 
-@pytest.mark.parametrize(
-    "scheme, most",
-    [
-        ("http", 1024 * 1024),
-        ("https", 2**14),  # RFC 8446, section 5.1: the length of a record MUST NOT exceed 2^14 bytes
-    ],
-)
-def test_over_tls_no_more_is_asked_for_than_comes_at_once(scheme: str, most: int) -> None:
+@pytest.mark.parametrize("scheme, least, most", [("http", 1024 * 1024, 1024 * 1024), ("https", 4 * 2**14, 127 * 1024)])
+def test_over_tls_no_more_is_asked_for_than_costs_little_to_make_room_for(scheme: str, least: int, most: int) -> None:
     asked: list[int] = []
 
     def read1(amount: int, decode_content: bool) -> bytes:
@@ -27,4 +24,5 @@ def test_over_tls_no_more_is_asked_for_than_comes_at_once(scheme: str, most: int
 
     response: Any = SimpleNamespace(url=f"{scheme}://r.example/v2/", raw=SimpleNamespace(read1=read1))
     assert Pace(Timeouts()).read(response, 1024 * 1024, decode=False) == b"x"
-    assert asked == [most]
+    assert least <= asked[0] <= most
+    assert asked[1:] == []

@@ -450,3 +450,50 @@ def test_servers_that_say_in_http_what_is_wrong_with_tls(text, code):
     with Scripted(script) as server, pytest.raises(RegistryError) as caught:
         RegistryStore(Reference.parse(f"{server.host}/a:1"), Settings(patience=ONCE)).resolve()
     assert caught.value.code == code
+
+
+# Records
+
+
+@pytest.fixture
+def line(authority):
+    """Two ends of one TLS connection: the registry's, and ours."""
+    ours, theirs = socket.socketpair()
+    settings = Settings(ca_file=str(authority.certificate))
+    made = {}
+
+    def answer() -> None:
+        made["theirs"] = authority.serving().wrap_socket(theirs, server_side=True)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    with Contexts(settings).of("https://127.0.0.1").wrap_socket(ours, server_hostname="127.0.0.1") as client:
+        thread.join(20)
+        client.settimeout(20)
+        with made["theirs"] as server:
+            yield server, client
+
+
+def test_records_that_have_come_are_read_as_one(line):
+    server, client = line
+    for number in range(3):
+        server.sendall(bytes([number]) * 1000)
+    buffer = bytearray(5000)
+    assert client.recv_into(buffer) == 3000  # and the end is not waited for
+    assert buffer[:3000] == b"\0" * 1000 + b"\1" * 1000 + b"\2" * 1000
+    server.sendall(b"x" * 10)
+    assert client.recv_into(memoryview(buffer)[:4]) == 4
+    assert client.recv_into(buffer, 3) == 3
+    assert client.recv_into(buffer) == 3
+
+
+def test_what_came_before_a_line_broke_is_read_before_that_is_told(line):
+    server, client = line
+    server.sendall(b"all that came")
+    half = ssl.MemoryBIO()
+    half.write(b"\x17\x03\x03\x00\x40 a record that is none of theirs, of sixty-four bytes in all, as it says")
+    os.write(server.fileno(), half.read())
+    buffer = bytearray(5000)
+    assert client.recv_into(buffer) == 13
+    with pytest.raises(ssl.SSLError):
+        client.recv_into(buffer)
