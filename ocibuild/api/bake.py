@@ -93,7 +93,7 @@ def bake(
     With `push` each goes to its tags. `output` is `oci:DIR`, one layout for all, each under its target's name, or a
     folder, with a layout `NAME.oci` for each; without either, the layout `bake.oci`. `executor` is `threads`,
     `process`, `dask://HOST:PORT`, or any Executor. What is up to date, by digest, is not made again, unless `no_cache`
-    is said; what is built from sources always is. A target that fails is in what is returned, and
+    is said. A target that fails is in what is returned, and
     ends the bake unless it is to `keep_going`. Raises UsageError for what is wrong in the file, StoreError, ToolError,
     Cancelled; images that are whole stay.
     """
@@ -305,7 +305,8 @@ class _Oven:
             if isinstance(done, Done):
                 self.hints += done.hints
                 if done.fingerprint and done.descriptor is not None:
-                    self.known[happened.job.name] = Known(done.fingerprint, done.descriptor.bare)
+                    known = Known(done.fingerprint, done.descriptor.bare, done.key, done.images)
+                    self.known[happened.job.name] = known
         self.listen(replace(happened, count=len(self.ended), total=len(self.targets)))
 
 
