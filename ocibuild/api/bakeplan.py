@@ -49,7 +49,11 @@ def plan(names: Sequence[str], config: str | os.PathLike[str], said: Mapping[str
     Raises UsageError: what reading the file raises, `config-target-unknown`, `config-target-missing`, `needs-circle`,
     `reference-twice`, `reference-invalid`.
     """
-    file = configfile.read(config, said, session.surroundings.environ)
+    return planned(names, configfile.read(config, said, session.surroundings.environ))
+
+
+def planned(names: Sequence[str], file: ConfigFile) -> BakePlan:
+    """The same of a file that was read."""
     asked = _asked(names, file)
     found: dict[str, Target] = {}
     pending = list(asked)
@@ -218,18 +222,3 @@ def _check(target: Target, session: Session) -> None:
         program=sources.program,
         options=replace(target.options, platform=()),
     )
-
-
-def inputs(made: BakePlan) -> tuple[str, ...]:
-    """The files and folders that the targets are made of, and the config file itself."""
-    from ocibuild.pack import naming
-
-    found = [str(made.config)]
-    for target in made.targets:
-        found += [naming.split_input(text)[0] for text in target.files if "://" not in text]
-        found += [text.partition(":")[0] for text in target.options.add if "://" not in text]
-        if target.sources is not None:
-            found += [path for path in (target.sources.build, target.sources.dockerfile) if path]
-            places = [text.partition("=")[2] for text in target.sources.build_context]
-            found += [place for place in places if ":" not in place]
-    return tuple(dict.fromkeys(found))

@@ -154,6 +154,7 @@ class ConfigFile:
         self.place = Place(path, text)
         self._document = document
         self._said, self._environ = said or {}, environ or {}
+        self._patterns: dict[str, None] = {}
 
     def check(self) -> None:
         """Hold every key and value against what there may be. Raises UsageError."""
@@ -165,7 +166,12 @@ class ConfigFile:
 
     @cached_property
     def _spread(self) -> dict[str, Spread]:
-        return configspread.spread(self._document.get("targets", {}), self._variables, self.place)
+        return configspread.spread(self._document.get("targets", {}), self._variables, self.place, self._patterns)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of files that were looked for until now, relative to the current folder."""
+        return tuple(self._placed(text) for text in self._patterns)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -266,6 +272,7 @@ class ConfigFile:
         placed = self._placed(text)
         if not configspread.is_pattern(text) or os.path.lexists(placed) or "://" in text:
             return [placed]
+        self._patterns[text] = None
         found = configspread.matching(text, self.path.parent)
         if not found:
             raise configspread.nothing_fits(text, ("targets", spread.table, "files"), self.place)

@@ -250,11 +250,11 @@ def test_a_change_is_seen_once_it_rests(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text("1")
     before = watching.look([str(tmp_path / "src"), str(tmp_path / "later")])
-    assert not watching.wait([str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=0.2)
+    assert not watching.wait(lambda: [str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=0.2)
     threading.Timer(0.1, lambda: (tmp_path / "later").write_text("x")).start()
-    assert watching.wait([str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=20)
+    assert watching.wait(lambda: [str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=20)
     file.write_text("22")
-    assert watching.wait([str(tmp_path / "src")], before, Cancel(), seconds=20)
+    assert watching.wait(lambda: [str(tmp_path / "src")], before, Cancel(), seconds=20)
 
 
 def test_what_tools_write_while_they_build_is_not_watched(tmp_path: Path) -> None:
@@ -268,4 +268,4 @@ def test_watching_ends_when_it_is_called_off(tmp_path: Path) -> None:
     cancel = Cancel()
     threading.Timer(0.2, cancel.set).start()
     with pytest.raises(Cancelled):
-        watching.wait([str(tmp_path)], watching.look([str(tmp_path)]), cancel, seconds=20)
+        watching.wait(lambda: [str(tmp_path)], watching.look([str(tmp_path)]), cancel, seconds=20)
