@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
@@ -31,6 +31,7 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.store.layout import LayoutStore
 
 _INLINE = 1024 * 1024
+_SHOWN = 10
 _TOLD = ("retry", "warning", "note", "output")
 
 
@@ -163,6 +164,7 @@ def baked(
                 cancel=session.cancel,
                 observe=oven.observe,
                 is_cached=lambda done: done.cached,
+                go_on=lambda jobs: session.observe(Event("note", text=_going_on(jobs))),
             )
         finally:
             goes.finish(oven.ended, shared)
@@ -171,6 +173,12 @@ def baked(
         notes = (f"what was made is not remembered: {trouble}",) if trouble else ()
         images = tuple(_image(target, ended[target.name], goes) for target in made.targets)
     return Baked(made, images, notes)
+
+
+def _going_on(jobs: Sequence[Job]) -> str:
+    names = list(dict.fromkeys(job.label or job.name for job in jobs))
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return f"workers of the cluster had begun, and end by themselves: {shown}; nothing else is begun there"
 
 
 def _here(task: Task, session: Session, shared: LayoutStore | None, digests: Digests) -> Done:
