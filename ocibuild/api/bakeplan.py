@@ -78,6 +78,24 @@ def planned(names: Sequence[str], file: ConfigFile) -> BakePlan:
     return BakePlan(file.path, targets, tuple(name for name in file.targets if name in asked))
 
 
+def alone(name: str | None, file: ConfigFile, verb: str) -> Target:
+    """A target that `verb` makes by itself. Raises what `plan` raises, UsageError (`usage`) where it takes files of another."""
+    target = file.target(name)
+    if target.sources is None:
+        return target
+    target = _target(target.name, file)
+    assert target.sources is not None
+    places = [text.partition("=")[2] for text in target.sources.build_context]
+    other = next((place for place in places if place.startswith(PREFIX)), None)
+    if other is not None:
+        raise UsageError(
+            f"target {target.name} takes files of {other}, and {verb} makes one target",
+            code="usage",
+            hint=f"ocibuild bake {target.name} makes both",
+        )
+    return target
+
+
 def _is_needed(name: str, found: Mapping[str, Target]) -> bool:
     return any(name in target.needs for target in found.values())
 

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ocibuild.errors import UsageError
 from ocibuild.pack import configkeys, configlines, configspread
@@ -39,6 +39,7 @@ __all__ = ["LISTS", "SPREAD", "TOP", "ConfigFile", "Target", "asked", "keys", "m
 _NAMES = ("ocibuild.toml", "pyproject.toml")
 _MAX_FILE = 1024 * 1024
 _CONTEXT = "target:"
+Said = TypeVar("Said", Options, Sources)
 
 
 def asked(
@@ -62,10 +63,10 @@ def asked(
     return replace(found, files=said or found.files, tags=tuple(tags) or found.tags, options=chosen)
 
 
-def merged(below: Options, above: Options) -> Options:
+def merged(below: Said, above: Said) -> Said:
     """`above` over `below`: tables merge, lists replace, a switch is on where either is."""
     chosen: dict[str, Any] = {}
-    for name, entry in about().items():
+    for name, entry in about(type(below)).items():
         if value := getattr(above, name):
             pairs = getattr(below, name) if entry.form == "table" else ()
             chosen[name] = _merged_pairs(pairs, value) if entry.form == "table" else value
