@@ -127,6 +127,8 @@ def baked(
     observe: Callable[[Happened], None] = lambda happened: None,
 ) -> Baked:
     """The same of targets that are resolved."""
+    if made.troubles:
+        raise made.troubles[0].error
     cluster = isinstance(executor, str) and crews.is_cluster(executor)
     if session.credentials and (cluster or not isinstance(executor, str)):
         raise UsageError(

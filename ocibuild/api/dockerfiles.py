@@ -145,7 +145,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        hint = "name it with -f FILE" if isinstance(error, FileNotFoundError) else None
+        hint = (
+            "name it with -f FILE, or as dockerfile in ocibuild.toml" if isinstance(error, FileNotFoundError) else None
+        )
         raise InputError(f"{path} cannot be read: {error.strerror}", code="dockerfile-missing", hint=hint) from error
 
 

@@ -85,6 +85,13 @@ def bake_command(
     variables = _variables(said)
     if watch and (printing or checking):
         raise UsageError("--watch goes on making, and --print and --check make nothing", hint="leave one of them out")
+    if printing and checking:
+        raise UsageError("--print and --check answer two questions", hint="ask one after the other")
+    if metadata_file and not Path(metadata_file).absolute().parent.is_dir():
+        raise UsageError(
+            f"--metadata-file {metadata_file}: there is no folder {Path(metadata_file).parent}",
+            hint="make it first: nothing was baked yet",
+        )
     if watch and as_json:
         raise UsageError("--watch has no end that --json could tell of", hint="--progress json tells of each target")
     with session(None, **_without_login(reach), choose=ovens.choose) as current:

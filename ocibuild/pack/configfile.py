@@ -134,7 +134,7 @@ def _text(path: Path) -> str:
         raise UsageError(
             f"config file {path} cannot be read: {error.strerror}",
             code="config-missing",
-            hint="--config takes its path",
+            hint="--config takes its path; ocibuild init writes a first one",
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8", code="config-invalid") from error
@@ -186,6 +186,16 @@ class ConfigFile:
     def has(self, name: str, key: str) -> bool:
         """True where the target's own table says this."""
         return key in self._document["targets"][self.table(name)]
+
+    def origin(self, table: str, key: str) -> tuple[str, ...]:
+        """Where a table has a key from: itself, the last of those that it inherits and say it, or `[defaults]`."""
+        own = self._document["targets"][table]
+        if key in own:
+            return ("targets", table, key)
+        for parent in reversed(own.get("inherits", ())):
+            if (found := self.origin(parent, key))[0] == "targets":
+                return found
+        return ("defaults", key)
 
     @cached_property
     def groups(self) -> dict[str, tuple[str, ...]]:
