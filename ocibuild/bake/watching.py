@@ -12,7 +12,7 @@ _EVERY = 0.15
 _LONGEST = 0.4
 """Seconds between two looks. What is built has to be there within one."""
 
-_SHARE = 15
+_SHARE = 30
 """A look that takes long is taken less often, so that it costs a processor one part in so many."""
 
 _MOST = 20_000
