@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from functools import partial
@@ -35,6 +35,7 @@ _INLINE = 1024 * 1024
 _CROWD = 16
 """Targets that keep all threads of a bake busy for a while."""
 
+_SHOWN = 10
 _TOLD = ("retry", "warning", "note", "output")
 
 
@@ -97,7 +98,7 @@ def bake(
     With `push` each goes to its tags. `output` is `oci:DIR`, one layout for all, each under its target's name, or a
     folder, with a layout `NAME.oci` for each; without either, the layout `bake.oci`. `executor` is `threads`,
     `process`, `dask://HOST:PORT`, or any Executor. What is up to date, by digest, is not made again, unless `no_cache`
-    is said; what is built from sources always is. A target that fails is in what is returned, and
+    is said. A target that fails is in what is returned, and
     ends the bake unless it is to `keep_going`. `observe` is told, from any thread, that a target begins, how far a large
     one is (on threads alone), and how it ended. Raises UsageError for what is wrong in the file, StoreError, ToolError,
     Cancelled; images that are whole stay.
@@ -131,6 +132,8 @@ def baked(
     observe: Callable[[Happened], None] = lambda happened: None,
 ) -> Baked:
     """The same of targets that are resolved."""
+    if made.troubles:
+        raise made.troubles[0].error
     cluster = isinstance(executor, str) and crews.is_cluster(executor)
     if session.credentials and (cluster or not isinstance(executor, str)):
         raise UsageError(
@@ -168,6 +171,7 @@ def baked(
                 cancel=session.cancel,
                 observe=oven.observe,
                 is_cached=lambda done: done.cached,
+                go_on=lambda jobs: session.observe(Event("note", text=_going_on(jobs))),
             )
         finally:
             goes.finish(oven.ended, shared)
@@ -176,6 +180,12 @@ def baked(
         notes = (f"what was made is not remembered: {trouble}",) if trouble else ()
         images = tuple(_image(target, ended[target.name], goes) for target in made.targets)
     return Baked(made, images, notes)
+
+
+def _going_on(jobs: Sequence[Job]) -> str:
+    names = list(dict.fromkeys(job.label or job.name for job in jobs))
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return f"workers of the cluster had begun, and end by themselves: {shown}; nothing else is begun there"
 
 
 def _here(
@@ -322,7 +332,8 @@ class _Oven:
             if isinstance(done, Done):
                 self.hints += done.hints
                 if done.fingerprint and done.descriptor is not None:
-                    self.known[happened.job.name] = Known(done.fingerprint, done.descriptor.bare)
+                    known = Known(done.fingerprint, done.descriptor.bare, done.key, done.images)
+                    self.known[happened.job.name] = known
         self.listen(replace(happened, count=len(self.ended), total=len(self.targets)))
 
 

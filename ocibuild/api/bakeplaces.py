@@ -20,6 +20,8 @@ from ocibuild.store.layout import LayoutStore
 LAYOUT = "bake.oci"
 """Where images go that are neither pushed nor told where: one layout for all, in the current folder."""
 
+_ELSEWHERE = ("docker", "docker-archive", "oci-archive")
+
 
 class Goes:
     """Where the images of a bake go: to their tags, into one layout or one each."""
@@ -36,6 +38,13 @@ class Goes:
         if output is not None and output.startswith("oci:"):
             self.shared = output.removeprefix("oci:") or LAYOUT
         elif output is not None:
+            if (scheme := output.partition(":")[0]) in _ELSEWHERE or Path(output).is_file():
+                what = f"is {scheme}:" if scheme in _ELSEWHERE else "is a file"
+                raise UsageError(
+                    f"-o {output} {what}, and a bake writes layouts",
+                    code="usage",
+                    hint="give oci:DIR, one layout for all, or a folder for a layout each; --push sends them to their tags",
+                )
             self._folder = Path(output)
             self._folder.mkdir(parents=True, exist_ok=True)
         unnamed = [target for target in made.targets if not target.tags]

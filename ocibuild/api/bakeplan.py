@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ocibuild.api.session import Session
 from ocibuild.bake.engine import refuse_circles
 from ocibuild.bake.job import Job
+from ocibuild.content import codec
 from ocibuild.errors import OcibuildError, UsageError
-from ocibuild.pack import configfile
+from ocibuild.image.shapes import shape
+from ocibuild.pack import configfile, presets
 from ocibuild.pack.configfile import ConfigFile
 from ocibuild.pack.configlines import meant
 from ocibuild.pack.options import Options, Sources, Target
+from ocibuild.pack.plan import parse_created
 from ocibuild.record import fields, record, replace
+from ocibuild.spec.platform import Platform
 from ocibuild.spec.reference import Reference, is_tag
 
 PREFIX = "target:"
@@ -30,12 +34,24 @@ _MAX_DOCKERFILE = 1024 * 1024
 
 
 @record
+class Trouble:
+    """What is wrong with a target."""
+
+    target: str
+    error: OcibuildError
+
+
+@record
 class BakePlan:
-    """`targets` in the file's order; `asked` are those that were named, the others are needed by them."""
+    """`targets` in the file's order; `asked` are those that were named, the others are needed by them.
+
+    `troubles` are values that no target can have: it is looked at and shown all the same, and not made.
+    """
 
     config: Path
     targets: tuple[Target, ...]
     asked: tuple[str, ...]
+    troubles: tuple[Trouble, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """See schemas/bake-plan.schema.json. Paths are relative to the current folder."""
@@ -49,7 +65,11 @@ def plan(names: Sequence[str], config: str | os.PathLike[str], said: Mapping[str
     Raises UsageError: what reading the file raises, `config-target-unknown`, `config-target-missing`, `needs-circle`,
     `reference-twice`, `reference-invalid`.
     """
-    file = configfile.read(config, said, session.surroundings.environ)
+    return planned(names, configfile.read(config, said, session.surroundings.environ))
+
+
+def planned(names: Sequence[str], file: ConfigFile) -> BakePlan:
+    """The same of a file that was read."""
     asked = _asked(names, file)
     found: dict[str, Target] = {}
     pending = list(asked)
@@ -69,9 +89,31 @@ def plan(names: Sequence[str], config: str | os.PathLike[str], said: Mapping[str
             code="config-target-missing",
             hint='add a table [targets.NAME] with files = […] or build = "DIR"',
         )
-    refuse_circles([Job(target.name, target.needs) for target in targets])
+    try:
+        refuse_circles([Job(target.name, target.needs) for target in targets])
+    except UsageError as error:
+        raise type(error)(f"{file.path}: {error.message}", code=error.code, hint=error.hint) from error
     _refuse_shared_tags(targets, file)
-    return BakePlan(file.path, targets, tuple(name for name in file.targets if name in asked))
+    troubles = tuple(trouble for target in targets for trouble in _troubles(target, file))
+    return BakePlan(file.path, targets, tuple(name for name in file.targets if name in asked), troubles)
+
+
+def alone(name: str | None, file: ConfigFile, verb: str) -> Target:
+    """A target that `verb` makes by itself. Raises what `plan` raises, UsageError (`usage`) where it takes files of another."""
+    target = file.target(name)
+    if target.sources is None:
+        return target
+    target = _target(target.name, file)
+    assert target.sources is not None
+    places = [text.partition("=")[2] for text in target.sources.build_context]
+    other = next((place for place in places if place.startswith(PREFIX)), None)
+    if other is not None:
+        raise UsageError(
+            f"target {target.name} takes files of {other}, and {verb} makes one target",
+            code="usage",
+            hint=f"ocibuild bake {target.name} makes both",
+        )
+    return target
 
 
 def _is_needed(name: str, found: Mapping[str, Target]) -> bool:
@@ -117,8 +159,40 @@ def _target(name: str, file: ConfigFile) -> Target:
         try:
             Reference.parse(tag)
         except UsageError as error:
-            file.place.fail(f"are wrong: {error.message}", ("targets", table, "tags"), error.code, error.hint)
+            file.place.fail(f"are wrong: {error.message}", file.origin(table, "tags"), error.code, error.hint)
     return target
+
+
+def _troubles(target: Target, file: ConfigFile) -> Iterator[Trouble]:
+    for key, judge, value in _judged(target):
+        try:
+            try:
+                judge(value)
+            except UsageError as error:
+                at = file.origin(file.table(target.name), key)
+                file.place.fail(f"is wrong: {error.message}", at, error.code, error.hint)
+        except UsageError as error:
+            yield Trouble(target.name, error)
+
+
+def _judged(target: Target) -> Iterator[tuple[str, Callable[[str], object], str]]:
+    """What is said of a target and can be judged without its files: keys, who judges, and values."""
+    options, sources = target.options, target.sources
+    yield from (("platform", Platform.parse, one) for text in options.platform for one in text.split(","))
+    single: list[tuple[str, Callable[[str], object], str | None]] = [
+        ("format", shape, options.format),
+        ("for", presets.preset, options.consumer),
+        ("compression", codec.parse, options.compression),
+        ("created", parse_created, options.created),
+        ("language", _language, sources.language if sources is not None else None),
+    ]
+    yield from ((key, judge, value) for key, judge, value in single if value)
+
+
+def _language(name: str) -> None:
+    from ocibuild.source import toolchains
+
+    toolchains.language(Path(), name if name != toolchains.AUTO else next(iter(toolchains.LANGUAGES)))
 
 
 def _with_named(target: Target, file: ConfigFile) -> Target:
@@ -179,21 +253,14 @@ def _said(value: Options | Sources, plain: Options | Sources, keys: Mapping[str,
     return said
 
 
-@record
-class Trouble:
-    """What is wrong with a target."""
-
-    target: str
-    error: OcibuildError
-
-
 def check(made: BakePlan, session: Session) -> tuple[Trouble, ...]:
     """Look at every input: files are there and are programs, options fit them and each other. Nothing is written.
 
     What a compiler or an engine would say is not known before they run.
     """
-    found = []
-    for target in made.targets:
+    found = list(made.troubles)
+    wrong = {trouble.target for trouble in found}
+    for target in (target for target in made.targets if target.name not in wrong):
         try:
             _check(target, session)
         except OcibuildError as error:
@@ -218,18 +285,3 @@ def _check(target: Target, session: Session) -> None:
         program=sources.program,
         options=replace(target.options, platform=()),
     )
-
-
-def inputs(made: BakePlan) -> tuple[str, ...]:
-    """The files and folders that the targets are made of, and the config file itself."""
-    from ocibuild.pack import naming
-
-    found = [str(made.config)]
-    for target in made.targets:
-        found += [naming.split_input(text)[0] for text in target.files if "://" not in text]
-        found += [text.partition(":")[0] for text in target.options.add if "://" not in text]
-        if target.sources is not None:
-            found += [path for path in (target.sources.build, target.sources.dockerfile) if path]
-            places = [text.partition("=")[2] for text in target.sources.build_context]
-            found += [place for place in places if ":" not in place]
-    return tuple(dict.fromkeys(found))

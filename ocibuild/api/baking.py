@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ocibuild.api.fetching import Inline, fetched
-from ocibuild.api.pack import Packed
 from ocibuild.api.session import Session
 from ocibuild.bake import fingerprint
 from ocibuild.bake.fingerprint import Digests, Hint
-from ocibuild.bake.ledger import Known
+from ocibuild.bake.ledger import Known, Taken
 from ocibuild.binary.artifact import inspect
 from ocibuild.content.blob import Blob
 from ocibuild.content.flow import Flow
@@ -81,6 +80,8 @@ class Done:
     seconds: float = 0.0
     sent: int = 0
     notes: tuple[str, ...] = ()
+    key: str = ""
+    images: tuple[Taken, ...] = ()
     parts: tuple[tuple[int, Descriptor], ...] = ()
     hints: tuple[Hint, ...] = ()
 
@@ -95,7 +96,7 @@ def perform(task: Task, session: Session, shared: LayoutStore | None = None, dig
         target = fetched(task.target, task.inlined, stack)
         known = digests or Digests(task.hints, task.kept_ns)
         if target.sources is not None:
-            done = _built(task, target, session, shared, stack)
+            done = _built(task, target, session, shared, known, stack)
         else:
             done = _packed(task, target, session, shared, known, stack)
     hints = known.learned if digests is None else ()
@@ -127,8 +128,21 @@ def _packed(
     task: Task, target: Target, session: Session, shared: LayoutStore | None, digests: Digests, stack: ExitStack
 ) -> Done:
     plan = plan_of(target, session, task.git)
+    return _delivered(task, target, plan, _repositories(task, target, session, stack), session, shared, digests, stack)
+
+
+def _delivered(
+    task: Task,
+    target: Target,
+    plan: Plan,
+    repositories: Sequence[Repository],
+    session: Session,
+    shared: LayoutStore | None,
+    digests: Digests,
+    stack: ExitStack,
+) -> Done:
+    """The plan's image where it goes, made where it does not stand there."""
     key = fingerprint.of(plan, digests)
-    repositories = _repositories(task, target, session, stack)
     if not task.no_cache:
         for known in task.known:
             if known.fingerprint == key and _stands(known.descriptor, task, repositories, shared):
@@ -179,46 +193,37 @@ def _joined(
     return blob.descriptor
 
 
-def _built(task: Task, target: Target, session: Session, shared: LayoutStore | None, stack: ExitStack) -> Done:
-    """Built anew each time: what a compiler or a base image would give today, nobody knows before. What is equal is not sent."""
-    folder = task.layout or os.path.join(_private(stack), "layout")
-    packed = built(target, session, output=f"oci:{folder}:{target.name}", no_cache=task.no_cache)
-    store = shared or LayoutStore(folder)
-    root = packed.descriptor.bare
+def _built(
+    task: Task, target: Target, session: Session, shared: LayoutStore | None, digests: Digests, stack: ExitStack
+) -> Done:
+    """Not built where it is known what it depends on, and nothing of it is otherwise; not sent where it comes out equal."""
+    from ocibuild.api import bakesources
+
+    hidden = _written(task, target)
+    key = bakesources.key(target, session, digests, hidden)
     repositories = _repositories(task, target, session, stack)
-    with session.flow() as flow:
-        sent = _push(store, root, repositories, flow)
-    if task.alone and repositories:
-        with store:
-            _name(store, root, target)
-    return Done(root, sent=sent, notes=packed.notes)
+    for known in () if task.no_cache else task.known:
+        if (
+            known.key
+            and known.key == key.of(known.images)
+            and bakesources.still(known.images, session)
+            and _stands(known.descriptor, task, repositories, shared)
+        ):
+            return Done(known.descriptor, True, known.fingerprint, key=known.key, images=known.images)
+    made = bakesources.planned(target, session, stack, hidden, no_cache=task.no_cache)
+    done = _delivered(task, target, made.plan, repositories, session, shared, digests, stack)
+    doubt = bakesources.doubt(made, key)
+    notes = (*made.notes, *([f"it is built each time: {doubt}"] if doubt else []))
+    return replace(done, notes=notes, key="" if doubt else key.of(made.images), images=made.images)
 
 
-def built(target: Target, session: Session, *, output: str | None = None, no_cache: bool = False) -> Packed:
-    """Build a target's sources, into `output` or for their digest alone. Raises what `build` raises."""
-    from ocibuild.api.build import build
-
-    sources = target.sources
-    assert sources is not None
-    return build(
-        sources.build or ".",
-        file=sources.dockerfile,
-        target=sources.target,
-        build_args=sources.build_arg,
-        build_contexts=sources.build_context,
-        engine=sources.engine,
-        secrets=sources.secret,
-        ssh=sources.ssh,
-        language=sources.language,
-        program=sources.program,
-        tool_args=sources.tool_arg,
-        platforms=target.options.platform,
-        no_cache=no_cache and (sources.dockerfile is not None or os.path.exists(f"{sources.build}/Dockerfile")),
-        output=output,
-        dry_run=output is None,
-        options=replace(target.options, platform=()),
-        session=session,
-    )
+def _written(task: Task, target: Target) -> Path | None:
+    """What a bake writes, which is no part of a folder that it builds: the layout, or the folder of all layouts."""
+    if task.layout is None or target.sources is None:
+        return None
+    layout, context = Path(task.layout), Path(target.sources.build or ".").resolve()
+    several = layout.name == f"{target.name}.oci" and not context.is_relative_to(layout.resolve().parent)
+    return layout.parent if several else layout
 
 
 def _stands(root: Descriptor, task: Task, repositories: Sequence[Repository], shared: LayoutStore | None) -> bool:

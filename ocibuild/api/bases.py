@@ -14,6 +14,7 @@ from ocibuild.api import places
 from ocibuild.api.picking import pick
 from ocibuild.api.places import Place
 from ocibuild.api.session import Session
+from ocibuild.bake.ledger import Taken
 from ocibuild.errors import NotFoundError, UsageError
 from ocibuild.source import base, engine
 from ocibuild.source.base import Base
@@ -41,10 +42,15 @@ def place(text: str) -> Place:
 
 @dataclass
 class Bases:
-    """The images that one build read, each once, and the folder in which they stand until the build is delivered."""
+    """The images that one build read, each once, and the folder in which they stand until the build is delivered.
+
+    `ran` is the engine that built a stage, where one did.
+    """
 
     session: Session
     stack: ExitStack
+    taken: list[Taken] = field(default_factory=list)
+    ran: str = ""
     _read: dict[tuple[str, Platform | None, bool], Base] = field(default_factory=dict)
 
     @cached_property
@@ -62,11 +68,13 @@ class Bases:
         """
         key = (text, platform, anyway)
         if key not in self._read:
-            self._read[key] = self._image(place(text), platform, anyway)
+            self._read[key] = self._image(text, platform, anyway)
         return self._read[key]
 
-    def _image(self, where: Place, platform: Platform | None, anyway: bool) -> Base:
+    def _image(self, text: str, platform: Platform | None, anyway: bool) -> Base:
+        where = place(text)
         source, root = self.session.found(where)
+        self.taken.append(Taken(text, str(platform or ""), anyway, str(root.digest)))
         try:
             found, manifest = pick(source, root, str(platform) if platform else None)
         except NotFoundError as error:
@@ -99,6 +107,7 @@ class Bases:
         name, program = found
 
         def make(order: Order) -> Staged:
+            self.ran = name
             builder = Engine(
                 name=name,
                 program=program,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from ocibuild.api import places
 from ocibuild.api.delivery import deliver, refuse_unnamed, rehearse
 from ocibuild.api.pack import Packed, with_said
+from ocibuild.api.planned import Planned
 from ocibuild.api.session import Session
 from ocibuild.binary.artifact import Artifact
 from ocibuild.binary.wasm import WasmFacts
@@ -26,7 +28,7 @@ from ocibuild.pack.plan import plan as make_plan
 from ocibuild.source import toolchains
 from ocibuild.source.toolchains import making
 from ocibuild.source.toolchains.bench import Bench
-from ocibuild.source.toolchains.recipe import Sources
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Told
 from ocibuild.spec.platform import WASI, Platform
 from ocibuild.spec.reference import Reference
 
@@ -108,41 +110,107 @@ def compiled(
     `not-a-command`), ToolError (`toolchain-missing`, `build-failed`, `build-mismatch`).
     """
     session = (session or Session()).begin()
-    chosen = with_said(options or Options(), said)
     references = [Reference.parse(tag) for tag in tags]
     refuse_unnamed(push, references)
+    place = places.parse(output, writing=True) if output is not None else None
+    chosen = with_said(options or Options(), said)
+    with ExitStack() as stack:
+        made = planned(
+            context,
+            stack,
+            language=language,
+            program=program,
+            tool_args=tool_args,
+            platforms=platforms or chosen.platform,
+            options=replace(chosen, platform=()),
+            session=session,
+        )
+        if dry_run:
+            outcome = rehearse(made.plan, references, session)
+        else:
+            name = made.artifacts[0].name
+            if place is None and not (push or load):
+                place = places.parse(naming.layout_name(name), writing=True)
+            outcome = deliver(made.plan, references, place, push, load, session, out, name.removesuffix(".wasm"))
+    named = tuple(replace(artifact, path=artifact.name) for artifact in made.artifacts)  # their folder was ours
+    return Packed(outcome.descriptor, outcome.references, made.plan, named, outcome.copied, outcome.dry)
+
+
+def planned(
+    context: str | os.PathLike[str],
+    stack: ExitStack,
+    *,
+    language: str | None,
+    program: str | None,
+    tool_args: Sequence[str],
+    platforms: Sequence[str],
+    options: Options,
+    session: Session,
+) -> Planned:
+    """The programs, built, and the plan of their image; their files go with the stack. Raises what `compiled` raises."""
+    spoken, sources, wanted = _asked(context, language, program, tool_args, platforms, options, session)
+    says = _says_platform(options)
+    extra = additions.entries(options)
+    facts = git.facts(sources.folder) if options.git else {}
+    bench = _bench(session, stack)
+    recipes = spoken.recipes(sources, wanted, bench)
+    artifacts = _made(spoken, recipes, sources, wanted, bench, session, dynamic=options.allow_dynamic)
+    # A shape that has no platform still has one that it is built for.
+    inputs = [
+        Input(artifact, platform if says or not platform.is_wasm else None)
+        for artifact, platform in zip(artifacts, wanted, strict=True)
+    ]
+    traced = [recipe.traced() for recipe in recipes if recipe.traced is not None]
+    return Planned(
+        make_plan(inputs, options, Context(sources.epoch, extra, facts)),
+        tuple(artifacts),
+        files=frozenset[str]().union(*(one.files for one in traced)),
+        variables=frozenset[str]().union(*(one.variables for one in traced)),
+    )
+
+
+def told(
+    context: str | os.PathLike[str],
+    *,
+    language: str | None,
+    program: str | None,
+    tool_args: Sequence[str],
+    platforms: Sequence[str],
+    options: Options,
+    session: Session,
+) -> Told:
+    """What the programs depend on, asked of their toolchain and not built. Raises as `planned`."""
+    spoken, sources, wanted = _asked(context, language, program, tool_args, platforms, options, session)
+    with ExitStack() as stack:
+        return spoken.told(sources, wanted, _bench(session, stack))
+
+
+def _asked(
+    context: str | os.PathLike[str],
+    language: str | None,
+    program: str | None,
+    tool_args: Sequence[str],
+    platforms: Sequence[str],
+    options: Options,
+    session: Session,
+) -> tuple[toolchains.Language, Sources, list[Platform]]:
+    """What is to be built of what, and for which platforms."""
     folder = Path(context).resolve()
     if not folder.is_dir():
         raise InputError(f"there is no folder {context}", code="context-missing", hint="give the folder of the sources")
     spoken = toolchains.language(folder, language)
-    asked = [Platform.parse(one) for text in platforms or chosen.platform for one in text.split(",")]
-    wanted, chosen = list(dict.fromkeys(asked)) or [WASI], replace(chosen, platform=())
-    epoch = parse_created(chosen.created) if chosen.created else session.surroundings.source_date_epoch() or 0
+    asked = [Platform.parse(one) for text in platforms for one in text.split(",")]
+    epoch = parse_created(options.created) if options.created else session.surroundings.source_date_epoch() or 0
     said_so = language not in (None, toolchains.AUTO)
-    says = _says_platform(chosen)
-    sources = Sources(folder, program, tuple(tool_args), epoch, chosen.git, said_so)
-    extra = additions.entries(chosen)
-    facts = git.facts(folder) if chosen.git else {}
-    place = places.parse(output, writing=True) if output is not None else None
+    sources = Sources(folder, program, tuple(tool_args), epoch, options.git, said_so)
+    return spoken, sources, list(dict.fromkeys(asked)) or [WASI]
+
+
+def _bench(session: Session, stack: ExitStack) -> Bench:
     with atomic.translated(tempfile.gettempdir()):
         scratch = tempfile.TemporaryDirectory(prefix="ocibuild-build-", ignore_cleanup_errors=True)
-    with scratch as private:
-        bench = Bench(session.surroundings.environ, Path(session.surroundings.home), Path(private), session.cancel)
-        artifacts = _made(spoken, sources, wanted, bench, session, dynamic=chosen.allow_dynamic)
-        # A shape that has no platform still has one that it is built for.
-        inputs = [
-            Input(artifact, platform if says or not platform.is_wasm else None)
-            for artifact, platform in zip(artifacts, wanted, strict=True)
-        ]
-        plan = make_plan(inputs, chosen, Context(epoch, extra, facts))
-        named = tuple(replace(artifact, path=artifact.name) for artifact in artifacts)  # their folder is ours, and goes
-        if dry_run:
-            outcome = rehearse(plan, references, session)
-            return Packed(outcome.descriptor, outcome.references, plan, named, dry=outcome.dry)
-        if place is None and not (push or load):
-            place = places.parse(naming.layout_name(artifacts[0].name), writing=True)
-        outcome = deliver(plan, references, place, push, load, session, out, artifacts[0].name.removesuffix(".wasm"))
-    return Packed(outcome.descriptor, outcome.references, plan, named, outcome.copied)
+    private = Path(stack.enter_context(scratch))
+    return Bench(session.surroundings.environ, Path(session.surroundings.home), private, session.cancel)
 
 
 def _says_platform(options: Options) -> bool:
@@ -153,6 +221,7 @@ def _says_platform(options: Options) -> bool:
 
 def _made(
     spoken: toolchains.Language,
+    recipes: Sequence[Recipe],
     sources: Sources,
     wanted: list[Platform],
     bench: Bench,
@@ -160,7 +229,6 @@ def _made(
     *,
     dynamic: bool,
 ) -> list[Artifact]:
-    recipes = spoken.recipes(sources, wanted, bench)
     name = recipes[0].name or sources.folder.name
     told = f"building {name} from its {spoken.title} sources for {', '.join(map(str, wanted))}"
     session.observe(Event("note", text=told))

@@ -6,12 +6,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
-from ocibuild.api import transfer
+from ocibuild.api import bakeplan, build, places, transfer
 from ocibuild.api.convert import convert
+from ocibuild.api.delivery import deliver
 from ocibuild.api.destinations import Wanted, called, destinations
 from ocibuild.api.pack import pack
 from ocibuild.api.session import Session
@@ -19,8 +20,8 @@ from ocibuild.errors import Cancelled, InputError, OcibuildError, UsageError
 from ocibuild.image.plan import ImagePlan
 from ocibuild.pack import configfile, presets
 from ocibuild.pack.configfile import ConfigFile
-from ocibuild.pack.options import Options
-from ocibuild.record import record
+from ocibuild.pack.options import Options, Sources, Target
+from ocibuild.record import record, replace
 from ocibuild.run import placeholders
 from ocibuild.run.placeholders import SCHEME, Document, Placeholder
 from ocibuild.spec.reference import Reference
@@ -72,8 +73,8 @@ def resolve(
     A file may be a folder (its .yaml, .yml and .json; those below it too with `recursive`) or `-`, which is `stdin`. A
     path is relative to the file it stands in, and names a program, a folder to build, or a target of `config`. Images
     go to `repo` (else OCIBUILD_REPO, else KO_DOCKER_REPO), under their name or where `{name}` and `{path}` in it say,
-    with `tags` (latest). A Wasm program is packed for `consumer`, which is kubernetes; `platforms` are those to build a
-    folder for. With `dry_run` digests are made and nothing is pushed.
+    with `tags` (latest). A Wasm program is packed for `consumer`, which is kubernetes; `platforms` are those to build
+    folders and build targets for. With `dry_run` digests are made and nothing is pushed.
 
     Raises InputError (`yaml-invalid`, `file-not-found`), UsageError (`repo-missing`, `repo-invalid`, `reference-twice`),
     and what `pack` and `build` raise, told with file and line.
@@ -82,7 +83,8 @@ def resolve(
     if not files:
         raise UsageError("resolve needs a file", code="usage", hint="give one, as in -f app.yaml, or -f - for stdin")
     documents = [placeholders.read(name, data) for name, data in _texts(files, recursive, stdin)]
-    targets = configfile.read(config) if config is not None else None
+    environ = current.surroundings.environ
+    targets = configfile.read(config, None, environ) if config is not None else None
     names = targets.targets if targets is not None else ()
     wanted = _wanted(documents, names)
     destinations_of = destinations(wanted, repo, tags, current) if wanted else {}
@@ -172,18 +174,20 @@ class _Asked:
 
 def _made(wanted: Wanted, references: Sequence[Reference], asked: _Asked, session: Session) -> Image:
     """One image, pushed."""
-    if not wanted.target and os.path.isdir(wanted.key):
-        return _built(wanted, references, asked, session)
-    files: tuple[str, ...] = (wanted.key,)
-    options = Options(consumer=asked.consumer)
     if wanted.target:
         assert asked.targets is not None
-        target = asked.targets.target(wanted.source)
-        files, options = target.files, target.options
-        if options.consumer is None and options.format is None:
-            options = replace(options, consumer=asked.consumer)
+        target = bakeplan.alone(wanted.source, asked.targets, "resolve")
+    elif os.path.isdir(wanted.key):
+        target = Target((), (), Options(), Sources(build=wanted.key))
+    else:
+        target = Target((wanted.key,), (), Options())
+    if target.sources is not None:
+        return _built(target, wanted, references, asked, session)
+    options = target.options
+    if options.consumer is None and options.format is None:
+        options = replace(options, consumer=asked.consumer)
     packed = pack(
-        *files,
+        *target.files,
         tags=[str(reference) for reference in references],
         push=not asked.dry_run,
         dry_run=asked.dry_run,
@@ -193,15 +197,16 @@ def _made(wanted: Wanted, references: Sequence[Reference], asked: _Asked, sessio
     return Image(wanted.source, packed.references[0], wanted.places, packed.copied, packed.notes)
 
 
-def _built(wanted: Wanted, references: Sequence[Reference], asked: _Asked, session: Session) -> Image:
-    """A folder is built as `build` does it; then, where a lone Wasm program came of it, put into its consumer's shape."""
-    from ocibuild.api.build import build
-
-    with tempfile.TemporaryDirectory(prefix="ocibuild-", ignore_cleanup_errors=True) as scratch:
-        packed = build(wanted.key, platforms=asked.platforms, output=f"oci:{scratch}/built", session=session)
-        place, digest, notes = packed.references[0], packed.digest, list(packed.notes)
-        plan = packed.plan
-        if isinstance(plan, ImagePlan) and plan.platform is not None and plan.platform.is_wasm:
+def _built(target: Target, wanted: Wanted, references: Sequence[Reference], asked: _Asked, session: Session) -> Image:
+    """Built as `build` does it; then, where a lone Wasm program came of it, put into its consumer's shape."""
+    options = target.options
+    target = replace(target, options=replace(options, platform=asked.platforms or options.platform))
+    with tempfile.TemporaryDirectory(prefix="ocibuild-", ignore_cleanup_errors=True) as scratch, ExitStack() as stack:
+        made = build.planned(target, session, stack, hidden=None, no_cache=False)
+        outcome = deliver(made.plan, [], places.parse(f"oci:{scratch}/built", writing=True), False, None, session, None)
+        place, digest, notes = outcome.references[0], str(outcome.descriptor.digest), list(made.notes)
+        plan, said = made.plan, options.consumer or options.format
+        if isinstance(plan, ImagePlan) and plan.platform is not None and plan.platform.is_wasm and not said:
             try:
                 fit = convert(place, f"oci:{scratch}/fit", consumer=asked.consumer, session=session)
                 place, digest = fit.reference, str(fit.descriptor.digest)

@@ -10,11 +10,12 @@ https://distributed.dask.org/en/stable/asynchronous.html, Client.get_executor.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ocibuild.errors import NetworkError, ToolError, UsageError
 
@@ -24,6 +25,8 @@ _WAITING = 16
 _RENEWALS = 8
 _CONNECT = "15s"
 _RECONNECT = "60s"
+_CALLED_OFF = 0.5
+"""Seconds that a scheduler is given to take back what was handed out."""
 
 
 @dataclass
@@ -42,8 +45,9 @@ class Given:
             hint="a worker ended by itself: look at its memory",
         )
 
-    def call_off(self) -> None:
-        """See Crew."""
+    def call_off(self, given: Collection[Future[Any]]) -> Collection[Future[Any]]:
+        """See Crew. What became of them is the owner's to know."""
+        return ()
 
 
 @dataclass
@@ -73,9 +77,10 @@ class Local:
         self.executor = self.make()
         return True
 
-    def call_off(self) -> None:
+    def call_off(self, given: Collection[Future[Any]]) -> Collection[Future[Any]]:
         """See Crew."""
         self.ending()
+        return ()
 
 
 def is_cluster(name: str) -> bool:
@@ -153,6 +158,7 @@ class Cluster(Executor):
     def __init__(self, address: str) -> None:
         try:
             from distributed import Client
+            from distributed import Future as Remote
         except ImportError as error:
             raise ToolError(
                 "this Python has no Dask, which --executor dask:// needs",
@@ -160,10 +166,13 @@ class Cluster(Executor):
                 hint="pip install 'ocibuild[dask]'",
             ) from error
         self._make: Any = Client  # it has no types
+        self._future: Any = Remote
+        self._keys: WeakKeyDictionary[Future[Any], str] = WeakKeyDictionary()
         self._address = address
         self._renewals = 0
         self._client, self._inner = self._connected(_CONNECT)
         self._scheduler = self._identity()
+        self._patience = 2.0
 
     @property
     def executor(self) -> Executor:
@@ -172,8 +181,11 @@ class Cluster(Executor):
 
     def submit(self, fn: Callable[..., Any], /, *given: Any, **said: Any) -> Future[Any]:
         """See Executor. Raises BrokenExecutor where the scheduler is gone."""
+        key = f"{fn.__name__}-{os.urandom(16).hex()}"
         try:
-            return self._inner.submit(fn, *given, **said)  # type: ignore[no-any-return]
+            future: Future[Any] = self._inner.submit(fn, *given, key=key, **said)
+            self._keys[future] = key
+            return future
         except Exception as error:  # it has many ways to say so
             raise BrokenExecutor(f"the scheduler at {self._address} is gone") from error
 
@@ -197,13 +209,29 @@ class Cluster(Executor):
         except Exception:  # it went away again: the next loss says so
             return None
 
-    def call_off(self) -> None:
-        """See Crew. What is with workers runs to its end there, and changes nothing but what has no name yet."""
+    def call_off(self, given: Collection[Future[Any]]) -> Collection[Future[Any]]:
+        """See Crew. What a worker has begun cannot be stopped from here: it runs to its end there, with its tags."""
+        import asyncio
+
+        self._patience = 0.2
+        keys = {future: self._keys[future] for future in given if future in self._keys and not future.done()}
+        try:
+            asking = asyncio.run_coroutine_threadsafe(self._cancelled(keys.values()), self._client.loop.asyncio_loop)
+            begun = asking.result(_CALLED_OFF)
+        except Exception:  # a scheduler that does not answer is not waited for
+            return ()
+        return [future for future, key in keys.items() if key in begun]
+
+    async def _cancelled(self, keys: Collection[str]) -> set[str]:
+        """Take back what no worker has begun. The keys of what goes on, as workers tell."""
+        await self._client.cancel([self._future(key, self._client) for key in keys], asynchronous=True)
+        told = await self._client.run(_executing, on_error="ignore")
+        return {key for each in told.values() for key in each}
 
     def close(self) -> None:
         """Leave the scheduler."""
         with suppress(Exception):  # one that is gone needs no farewell
-            self._client.close(timeout=2)
+            self._client.close(timeout=self._patience)
 
     def _connected(self, patience: str) -> tuple[Any, Any]:
         at = self._address
@@ -217,6 +245,11 @@ class Cluster(Executor):
                 hint="start one with: dask scheduler",
             ) from error
         return client, client.get_executor(pure=False)
+
+
+def _executing(dask_worker: Any) -> list[str]:
+    """The keys of what a worker is at; it fills the argument in by its name."""
+    return [str(task.key) for task in dask_worker.state.executing]
 
 
 def explained(error: BaseException) -> BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -37,8 +37,8 @@ class Crew(Protocol):
     def renew(self) -> bool:
         """Another executor in place of one that broke; False where it is the same. Raises ToolError where none is left."""
 
-    def call_off(self) -> None:
-        """Let what runs know that nobody waits for it any more."""
+    def call_off(self, given: Collection[Future[Any]]) -> Collection[Future[Any]]:
+        """Let what was given out know that nobody waits for it any more. What goes on all the same, in other places."""
 
 
 def run(
@@ -51,15 +51,17 @@ def run(
     cancel: Cancel | None = None,
     observe: Callable[[Happened], None] = lambda happened: None,
     is_cached: Callable[[Any], bool] = lambda value: False,
+    go_on: Callable[[Sequence[Job]], None] = lambda jobs: None,
 ) -> dict[str, Ended]:
     """Do all jobs, and say how each ended, in the order given. No job's failure is raised.
 
     `task` makes what `work` is given for a job once all that it needs is done. After a failure no job is begun any more,
     those that run go on to their end, and the rest is skipped; with `keep_going` only what needs the failed one is.
+    Where all is called off, `go_on` is told of jobs that go on all the same, on machines that nobody here can stop.
     Raises UsageError (`needs-circle`), Cancelled, and KeyboardInterrupt, within a second.
     """
     refuse_circles(jobs)
-    return _Run(list(jobs), crew, work, task, keep_going, cancel or Cancel(), observe, is_cached).whole()
+    return _Run(list(jobs), crew, work, task, keep_going, cancel or Cancel(), observe, is_cached, go_on).whole()
 
 
 def refuse_circles(jobs: Sequence[Job]) -> None:
@@ -99,6 +101,7 @@ class _Run:
     cancel: Cancel
     observe: Callable[[Happened], None]
     is_cached: Callable[[Any], bool]
+    go_on: Callable[[Sequence[Job]], None]
     ended: dict[str, Ended] = field(default_factory=dict)
     running: dict[Future[Any], tuple[Job, int]] = field(default_factory=dict)
     generation: int = 0
@@ -207,7 +210,8 @@ class _Run:
 
     def _give_up(self) -> None:
         self.cancel.set()
-        self.crew.call_off()
+        if going := self.crew.call_off(list(self.running)):
+            self.go_on([self.running[future][0] for future in going])
         left = {future for future in self.running if not future.cancel()}
         for _ in range(int(_FAREWELL / _POLL)):
             if all(future.done() for future in left):

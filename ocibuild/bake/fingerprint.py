@@ -17,11 +17,11 @@ from typing import Any
 
 from ocibuild import __version__
 from ocibuild.content import codec
-from ocibuild.content.blob import BLOCK, Bytes, File
-from ocibuild.image.plan import Files, Plan, Tar
+from ocibuild.content.blob import BLOCK, Bytes, Content, File
+from ocibuild.image.plan import Existing, Files, Plan, Tar
 from ocibuild.record import record
 
-FORM = 1
+FORM = 2
 """Raised when fingerprints mean something else than they did."""
 
 _SMALL = 1024 * 1024
@@ -95,10 +95,10 @@ class Digests:
         return digest
 
 
-def of(plan: Plan, digests: Digests) -> str:
-    """The plan's fingerprint, in hex. Raises what reading its files raises."""
+def of(value: Plan | object, digests: Digests) -> str:
+    """The fingerprint of a plan, or of any value made of records, in hex. Raises what reading its files raises."""
     pieces = [f"{FORM} {__version__}\n".encode()]
-    _add(plan, pieces, digests)
+    _add(value, pieces, digests)
     return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
@@ -125,6 +125,10 @@ def _add(value: Any, pieces: list[bytes], digests: Digests) -> None:
         for key, item in value.items():
             _add(key, pieces, digests)
             _add(item, pieces, digests)
+    elif kind is Existing:
+        _add((value.descriptor, str(value.diff_id)), pieces, digests)  # its digest is known
+    elif callable(getattr(value, "open", None)):
+        pieces.append(b"c%d:%s;" % (value.size, _digest_of(value).encode()))
     else:
         name, fields_of = _record(kind)
         pieces.append(name)
@@ -139,6 +143,15 @@ def _add(value: Any, pieces: list[bytes], digests: Digests) -> None:
                 _add(item, pieces, digests)
         if kind is Files or kind is Tar:
             _add(codec.parse(value.compression).identity, pieces, digests)
+
+
+def _digest_of(content: Content) -> str:
+    """The SHA-256 of content that is no file of its own, in hex."""
+    hashing = hashlib.sha256()
+    with content.open() as stream:
+        while piece := stream.read(BLOCK):
+            hashing.update(piece)
+    return hashing.hexdigest()
 
 
 @cache

@@ -25,11 +25,29 @@ _MAX_FILE = 64 * 1024 * 1024
 
 
 @record
+class Taken:
+    """An image that a build began with or took files of: its place as written, what was asked of it, and its digest then.
+
+    `platform` is empty where none was asked for; with `anyway` one for this machine would do where a Wasm one has none.
+    """
+
+    place: str
+    platform: str
+    anyway: bool
+    digest: str
+
+
+@record
 class Known:
-    """What came of a fingerprint."""
+    """What came of a fingerprint; of a build target also its `key`, which tells it before it is built, and `images`.
+
+    The key is empty where there is none. The fingerprint is that of the plan, which a build target has once it is built.
+    """
 
     fingerprint: str
     descriptor: Descriptor
+    key: str = ""
+    images: tuple[Taken, ...] = ()
 
 
 @record
@@ -55,10 +73,7 @@ def read(path: Path) -> Ledger:
             document = json.loads(stream.read(_MAX_FILE))
         if document["form"] != FORM:
             return Ledger({})
-        targets = {
-            str(name): tuple(Known(str(key), Descriptor.from_json(entry)) for key, entry in known)
-            for name, known in document["targets"].items()
-        }
+        targets = {str(name): tuple(_known(entry) for entry in known) for name, known in document["targets"].items()}
         return Ledger(targets, tuple(_hint(entry) for entry in document["hints"]), status.st_mtime_ns)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ContentError):
         return Ledger({})
@@ -83,7 +98,15 @@ def write(path: Path, made: Mapping[str, Known], hints: Iterable[Hint]) -> str |
             document = {
                 "form": FORM,
                 "targets": {
-                    name: [[known.fingerprint, known.descriptor.to_json()] for known in several]
+                    name: [
+                        [
+                            known.fingerprint,
+                            known.descriptor.to_json(),
+                            known.key,
+                            [[one.place, one.platform, one.anyway, one.digest] for one in known.images],
+                        ]
+                        for known in several
+                    ]
                     for name, several in targets.items()
                 },
                 "hints": [
@@ -98,6 +121,14 @@ def write(path: Path, made: Mapping[str, Known], hints: Iterable[Hint]) -> str |
     except StoreError as error:
         return error.message
     return None
+
+
+def _known(entry: Any) -> Known:
+    fingerprint, descriptor, key, images = entry
+    taken = tuple(
+        Taken(str(place), str(platform), bool(anyway), str(digest)) for place, platform, anyway, digest in images
+    )
+    return Known(str(fingerprint), Descriptor.from_json(descriptor), str(key), taken)
 
 
 def _hint(entry: Any) -> Hint:

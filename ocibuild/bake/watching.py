@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ocibuild.content.flow import Cancel
 
 _EVERY = 0.15
+_LONGEST = 0.4
+"""Seconds between two looks. What is built has to be there within one."""
+
+_SHARE = 30
+"""A look that takes long is taken less often, so that it costs a processor one part in so many."""
+
 _MOST = 20_000
 """Files looked at below a folder; the others are not watched."""
 
@@ -31,24 +38,24 @@ def look(paths: Iterable[str]) -> Seen:
     return seen
 
 
-def wait(paths: Iterable[str], before: Seen, cancel: Cancel, seconds: float | None = None) -> bool:
+def wait(paths: Callable[[], Iterable[str]], before: Seen, cancel: Cancel, seconds: float | None = None) -> bool:
     """Wait until something is otherwise than it was `before`, and rests again. False after `seconds` without a change.
 
-    Raises Cancelled.
+    `paths` are asked for at each look: they may become more, and fewer. Raises Cancelled.
     """
-    given, waited = list(paths), 0.0
+    waited, pause = 0.0, _EVERY
+    changed: Seen | None = None
     while True:
-        cancel.wait(_EVERY)
-        waited += _EVERY
-        now = look(given)
-        if now != before:
-            while True:
-                cancel.wait(_EVERY)
-                later = look(given)
-                if later == now:
-                    return True
-                now = later
-        if seconds is not None and waited >= seconds:
+        cancel.wait(pause)
+        waited += pause
+        began = time.monotonic()
+        now = look(paths())
+        pause = min(max(_EVERY, _SHARE * (time.monotonic() - began)), _LONGEST)
+        if changed is not None and now == changed:
+            return True
+        if changed is not None or now != before:
+            changed, pause = now, _EVERY
+        elif seconds is not None and waited >= seconds:
             return False
 
 
@@ -58,7 +65,10 @@ def _files(path: str) -> Iterator[str]:
         return
     count = 0
     for folder, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if name not in _PASSED and not name.endswith(".oci")]
+        if "oci-layout" in names:
+            folders.clear()
+            continue  # images: a bake writes them
+        folders[:] = [name for name in folders if name not in _PASSED]
         for name in names:
             count += 1
             if count > _MOST:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -83,12 +85,21 @@ def bake_command(
     variables = _variables(said)
     if watch and (printing or checking):
         raise UsageError("--watch goes on making, and --print and --check make nothing", hint="leave one of them out")
+    if printing and checking:
+        raise UsageError("--print and --check answer two questions", hint="ask one after the other")
+    if metadata_file and not Path(metadata_file).absolute().parent.is_dir():
+        raise UsageError(
+            f"--metadata-file {metadata_file}: there is no folder {Path(metadata_file).parent}",
+            hint="make it first: nothing was baked yet",
+        )
+    if watch and as_json:
+        raise UsageError("--watch has no end that --json could tell of", hint="--progress json tells of each target")
     with session(None, **_without_login(reach), choose=ovens.choose) as current:
-        made = bakeplan.plan(targets, config, variables, current)
-        if printing:
+        made = None if watch else bakeplan.plan(targets, config, variables, current)
+        if made is not None and printing:
             show.result_json(made.to_json())
             return
-        if checking:
+        if made is not None and checking:
             _check(made, current, as_json=as_json)
             return
         oven = cast(Oven, current.observe)
@@ -106,8 +117,8 @@ def bake_command(
                 observe=oven.happened,
             )
 
-        if watch:
-            _watch(targets, config, variables, current, again)
+        if made is None:
+            _watch(targets, config, variables, current, again, metadata_file)
             return
         began = time.monotonic()
         done = again(made)
@@ -168,30 +179,34 @@ def _watch(
     config: str,
     variables: dict[str, str],
     current: Session,
-    again: Any,
+    again: Callable[[BakePlan], Baked],
+    metadata_file: str | None,
 ) -> None:
-    from ocibuild.bake import watching
+    from ocibuild.api.bakewatch import Watched
 
-    watched = [config]
-    while True:
-        before = watching.look(watched)
+    watched = Watched(config)
+    for number in itertools.count(1):
+        began, account = time.monotonic(), "nothing made"
         try:
-            made = bakeplan.plan(targets, config, variables, current)
-            watched = list(bakeplan.inputs(made))
-            before = watching.look(watched)
-            done = again(made)
+            done = again(watched.plan(targets, config, variables, current))
+            for note in _notes(done):
+                say(current, note)
             for image in done.asked:
                 if image.references and image.state == "made":
                     show.result(image.references[0])
             for image in done.failed:
                 if image.error is not None:
                     show.failed(_told(image, image.error), as_json=False)
+            if metadata_file and any(image.state == "made" for image in done.images):
+                _write_metadata(metadata_file, done)
+            account = f"{_account(done)} in {time.monotonic() - began:.1f} s"
         except OcibuildError as error:
-            if error.exit_status == 130:
+            if error.exit_status == 130 or (number == 1 and error.code != "config-glob-empty"):
                 raise
             show.failed(error, as_json=False)
-        say(current, f"watching {len(before)} files; Ctrl-C ends it")
-        watching.wait(watched, before, current.cancel)
+        # With its number, since what is said twice is shown once.
+        say(current, f"bake {number}: {account}; watching {watched.count} files until Ctrl-C")
+        watched.wait(current.cancel)
 
 
 def _notes(done: Baked) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ocibuild import ambient
+from ocibuild.api import bakeplan
 from ocibuild.api.build import build
 from ocibuild.cli import output as show
 from ocibuild.cli.common import chunk_option, json_option, registry_options, session
@@ -14,7 +16,8 @@ from ocibuild.cli.making import image_options, output_options, record_options, r
 from ocibuild.cli.verbs import verb
 from ocibuild.errors import ToolError, UsageError
 from ocibuild.pack import configfile
-from ocibuild.pack.options import Options, about
+from ocibuild.pack.options import Options, Sources, about
+from ocibuild.record import replace
 from ocibuild.source.engine import ENGINES
 from ocibuild.source.toolchains import AUTO, LANGUAGES
 from ocibuild.spec.reference import Reference
@@ -23,7 +26,7 @@ OPTIONS = tuple(name for name in about() if name != "platform")
 
 
 @verb("build")
-@click.argument("context", default=".", metavar="[CONTEXT]")
+@click.argument("context", required=False, metavar="[CONTEXT]")
 @click.option("-f", "--file", metavar="FILE", help="The Dockerfile, - for stdin.  [default: CONTEXT/Dockerfile]")
 @click.option("--target", metavar="STAGE", help="The stage to build.  [default: the last]")
 @click.option("--build-arg", "build_args", multiple=True, metavar="NAME[=VALUE]", help="A value for ARG (repeatable).")
@@ -60,7 +63,7 @@ OPTIONS = tuple(name for name in about() if name != "platform")
     "--program", metavar="NAME", help="Which of the sources' programs: a binary, a package, a file, a module."
 )
 @click.option("--tool-arg", "tool_args", multiple=True, metavar="ARG", help="Hand this to the toolchain (repeatable).")
-@click.option("--config", metavar="FILE", help="Read tags and options from ocibuild.toml; --target names its target.")
+@click.option("--config", metavar="FILE", help="Build a target of an ocibuild.toml; --target names it.")
 @output_options
 @record_options
 @image_options(*OPTIONS, taken=("-f",))
@@ -68,7 +71,7 @@ OPTIONS = tuple(name for name in about() if name != "platform")
 @chunk_option
 @json_option
 def build_command(
-    context: str,
+    context: str | None,
     file: str | None,
     target: str | None,
     build_args: tuple[str, ...],
@@ -106,34 +109,45 @@ def build_command(
     ocibuild build . --language rust --program server -o server.oci
     ocibuild build -f Dockerfile-wasm --build-context build=out -t localhost:5000/hello:1 --push .
     ocibuild build --platform linux/amd64,linux/arm64 -o all.oci .
+    ocibuild build --config . --target server --push
     """
     options = Options(**{name: said.pop(name) for name in OPTIONS})
+    sources = Sources(
+        context, file, target, build_args, build_contexts, engine, secrets, ssh, language, program, tool_args
+    )
     if config is not None:
-        asked = configfile.asked(config, target, (), tags, options)
-        target, tags, options = None, asked.tags, asked.options
+        found = bakeplan.alone(target, configfile.read(config, None, ambient.read().environ), "build")
+        if found.files and context is None:
+            raise UsageError(
+                f"target {found.name} is packed from files, and nothing is built",
+                hint=f"ocibuild pack --config {config} --target {found.name}",
+            )
+        options = configfile.merged(found.options, replace(options, platform=platforms))
+        sources = configfile.merged(found.sources or Sources(), replace(sources, target=None))
+        tags, platforms, options = tags or found.tags, options.platform, replace(options, platform=())
     host = Reference.parse(tags[0]).registry if tags else None
     text = None
     if file == "-":
         if said["password_stdin"]:
             raise UsageError("--password-stdin and -f - both read stdin", hint="log in first: ocibuild login")
-        file, text = None, sys.stdin.buffer.read()
+        text = sys.stdin.buffer.read()
     with session(host, **said) as current:
         try:
             built = build(
-                context,
-                file=file,
+                sources.build or ".",
+                file=None if text is not None else sources.dockerfile,
                 text=text,
-                target=target,
-                build_args=build_args,
-                build_contexts=build_contexts,
-                engine=engine,
-                secrets=secrets,
-                ssh=ssh,
+                target=sources.target,
+                build_args=sources.build_arg,
+                build_contexts=sources.build_context,
+                engine=sources.engine,
+                secrets=sources.secret,
+                ssh=sources.ssh,
                 no_cache=no_cache,
                 platforms=platforms,
-                language=language,
-                program=program,
-                tool_args=tool_args,
+                language=sources.language,
+                program=sources.program,
+                tool_args=sources.tool_arg,
                 tags=tags,
                 output=output,
                 push=push,

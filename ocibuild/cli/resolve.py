@@ -34,7 +34,9 @@ from ocibuild.spec.reference import Reference
 )
 @click.option("-t", "--tag", "tags", multiple=True, metavar="TAG", help="Their tag (repeatable).  [default: latest]")
 @click.option("--for", "consumer", metavar="NAME", help="Who will run the Wasm ones.  [default: kubernetes]")
-@click.option("--platform", "platforms", multiple=True, metavar="OS/ARCH,…", help="What to build a folder for.")
+@click.option(
+    "--platform", "platforms", multiple=True, metavar="OS/ARCH,…", help="What to build folders and build targets for."
+)
 @click.option("--config", metavar="FILE", help="An ocibuild.toml: ocibuild://NAME is its target of that name.")
 @click.option("--dry-run", is_flag=True, help="Make the digests, and push nothing.")
 @registry_options

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ocibuild.errors import UsageError
 from ocibuild.pack import configkeys, configlines, configspread
@@ -39,6 +39,7 @@ __all__ = ["LISTS", "SPREAD", "TOP", "ConfigFile", "Target", "asked", "keys", "m
 _NAMES = ("ocibuild.toml", "pyproject.toml")
 _MAX_FILE = 1024 * 1024
 _CONTEXT = "target:"
+Said = TypeVar("Said", Options, Sources)
 
 
 def asked(
@@ -62,10 +63,10 @@ def asked(
     return replace(found, files=said or found.files, tags=tuple(tags) or found.tags, options=chosen)
 
 
-def merged(below: Options, above: Options) -> Options:
+def merged(below: Said, above: Said) -> Said:
     """`above` over `below`: tables merge, lists replace, a switch is on where either is."""
     chosen: dict[str, Any] = {}
-    for name, entry in about().items():
+    for name, entry in about(type(below)).items():
         if value := getattr(above, name):
             pairs = getattr(below, name) if entry.form == "table" else ()
             chosen[name] = _merged_pairs(pairs, value) if entry.form == "table" else value
@@ -133,7 +134,7 @@ def _text(path: Path) -> str:
         raise UsageError(
             f"config file {path} cannot be read: {error.strerror}",
             code="config-missing",
-            hint="--config takes its path",
+            hint="--config takes its path; ocibuild init writes a first one",
         ) from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not UTF-8", code="config-invalid") from error
@@ -154,6 +155,7 @@ class ConfigFile:
         self.place = Place(path, text)
         self._document = document
         self._said, self._environ = said or {}, environ or {}
+        self._patterns: dict[str, None] = {}
 
     def check(self) -> None:
         """Hold every key and value against what there may be. Raises UsageError."""
@@ -165,7 +167,12 @@ class ConfigFile:
 
     @cached_property
     def _spread(self) -> dict[str, Spread]:
-        return configspread.spread(self._document.get("targets", {}), self._variables, self.place)
+        return configspread.spread(self._document.get("targets", {}), self._variables, self.place, self._patterns)
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The patterns of files that were looked for until now, relative to the current folder."""
+        return tuple(self._placed(text) for text in self._patterns)
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -179,6 +186,16 @@ class ConfigFile:
     def has(self, name: str, key: str) -> bool:
         """True where the target's own table says this."""
         return key in self._document["targets"][self.table(name)]
+
+    def origin(self, table: str, key: str) -> tuple[str, ...]:
+        """Where a table has a key from: itself, the last of those that it inherits and say it, or `[defaults]`."""
+        own = self._document["targets"][table]
+        if key in own:
+            return ("targets", table, key)
+        for parent in reversed(own.get("inherits", ())):
+            if (found := self.origin(parent, key))[0] == "targets":
+                return found
+        return ("defaults", key)
 
     @cached_property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -266,6 +283,7 @@ class ConfigFile:
         placed = self._placed(text)
         if not configspread.is_pattern(text) or os.path.lexists(placed) or "://" in text:
             return [placed]
+        self._patterns[text] = None
         found = configspread.matching(text, self.path.parent)
         if not found:
             raise configspread.nothing_fits(text, ("targets", spread.table, "files"), self.place)

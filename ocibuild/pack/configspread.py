@@ -29,12 +29,14 @@ class Spread:
         return self.own.get("path")
 
 
-def spread(tables: Mapping[str, Any], variables: Variables, place: Place) -> dict[str, Spread]:
-    """Every target by its name, in the file's order. Raises UsageError (`config-invalid`, `config-glob-empty`)."""
+def spread(
+    tables: Mapping[str, Any], variables: Variables, place: Place, patterns: dict[str, None]
+) -> dict[str, Spread]:
+    """Every target by its name, in the file's order; the patterns that were looked for go into `patterns`. Raises UsageError (`config-invalid`, `config-glob-empty`)."""
     found: dict[str, Spread] = {}
     for key, table in tables.items():
         several = "matrix" in table or "each" in table
-        for own in _combinations(key, table, variables, place) if several else [{}]:
+        for own in _combinations(key, table, variables, place, patterns) if several else [{}]:
             name = _name(key, own, variables)
             if name in found:
                 other = found[name].table
@@ -52,7 +54,9 @@ def _name(key: str, own: Mapping[str, str], variables: Variables) -> str:
     return "-".join([key, *(value for name, value in own.items() if name.startswith("matrix.") or name == "stem")])
 
 
-def _combinations(key: str, table: Mapping[str, Any], variables: Variables, place: Place) -> Iterator[dict[str, str]]:
+def _combinations(
+    key: str, table: Mapping[str, Any], variables: Variables, place: Place, patterns: dict[str, None]
+) -> Iterator[dict[str, str]]:
     at = ("targets", key, "matrix")
     axes = [
         [(f"matrix.{name}", variables.fill(str(item), (*at, name))) for item in items]
@@ -63,17 +67,18 @@ def _combinations(key: str, table: Mapping[str, Any], variables: Variables, plac
         if "each" not in table:
             yield own
             continue
-        for path in _each(table["each"], variables, place, own, ("targets", key, "each")):
+        at_each = ("targets", key, "each")
+        given = [table["each"]] if isinstance(table["each"], str) else table["each"]
+        asked = [variables.fill(text, at_each, own) for text in given]
+        patterns |= dict.fromkeys(asked)
+        for path in _each(asked, place, at_each):
             name = os.path.basename(path)
             yield {**own, "path": path, "name": name, "stem": name.rpartition(".")[0] or name}
 
 
-def _each(
-    patterns: str | list[str], variables: Variables, place: Place, own: Mapping[str, str], at: tuple[str, ...]
-) -> list[str]:
-    given = [patterns] if isinstance(patterns, str) else patterns
+def _each(patterns: list[str], place: Place, at: tuple[str, ...]) -> list[str]:
     found: dict[str, None] = {}
-    for pattern in (variables.fill(text, at, own) for text in given):
+    for pattern in patterns:
         matched = matching(pattern, place.path.parent)
         if not matched:
             raise nothing_fits(pattern, at, place)

@@ -124,7 +124,7 @@ class Stages:
         found, waiting = {stage.index: stage}, [stage]
         while waiting:
             one = waiting.pop()
-            for name in _named(one):
+            for name in named(one):
                 earlier = self.before_stage(name, one.index)
                 if earlier is not None and earlier.index not in found:
                     found[earlier.index] = earlier
@@ -132,7 +132,8 @@ class Stages:
         return tuple(found[index] for index in sorted(found))
 
 
-def _named(stage: Stage) -> Iterator[str]:
+def named(stage: Stage) -> Iterator[str]:
+    """What a stage names as a place of files: stages before it, contexts and images, as written."""
     yield stage.base
     for instruction in stage.instructions:
         for name, value in instruction.flags:

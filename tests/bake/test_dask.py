@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,3 +142,49 @@ def test_a_scheduler_that_is_started_again_ends_in_the_same_images(cluster: Clus
         cluster.work()
         assert digests(baking) == expected
         assert other.tags == registry.tags
+
+
+class Held(Registry):
+    """Takes no manifest before it is `released`, and notes whose it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = threading.Event()
+
+    def respond(self, request: Seen) -> Answer:
+        if request.method == "PUT" and "/manifests/" in request.path:
+            self.released.wait(60)
+        return super().respond(request)
+
+
+def asked(registry: Registry) -> list[str]:
+    """The manifests that were sent so far."""
+    return [request.path for request in registry.seen if request.method == "PUT" and "/manifests/" in request.path]
+
+
+def test_called_off_nothing_more_is_begun_there_and_what_goes_on_is_named(cluster: Cluster, folder: Path) -> None:
+    cluster.work()
+    cluster.work()
+    with Held() as registry:
+        process = bake(folder, "--push", "--executor", cluster.address, "--set", f"host={registry.host}")
+        wait_for(lambda: str(int("not yet")) if len(asked(registry)) < 2 else "two")
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        took = time.monotonic() - began
+        registry.released.set()
+        assert process.returncode == 130, err
+        assert took < 5, "it takes less than a second where nobody shares the machine"
+        told = re.search("end by themselves: (.*);", err)
+        assert told is not None, err
+        going = set(told[1].split(", "))
+        assert len(going) == 2, "one a worker"
+        for _ in range(100):
+            if {name for name, _ in registry.tags} >= going:
+                break
+            time.sleep(0.1)
+        time.sleep(1)
+        assert {name for name, _ in registry.tags} == going, "what nobody had begun was taken back"
+        again = bake(folder, "--push", "--executor", cluster.address, "--set", f"host={registry.host}")
+        assert len(digests(again)) == COUNT + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
@@ -13,14 +14,16 @@ import pytest
 
 from ocibuild.bake import fingerprint, ledger, watching
 from ocibuild.bake.fingerprint import Digests, Hint
-from ocibuild.bake.ledger import Known
+from ocibuild.bake.ledger import Known, Taken
 from ocibuild.content import codec
 from ocibuild.content.blob import Bytes, File
 from ocibuild.content.flow import Cancel
 from ocibuild.content.tar import Entry
 from ocibuild.errors import Cancelled, InputError
-from ocibuild.image.plan import Files, FixedConfig, ImagePlan, IndexPlan, Raw
+from ocibuild.image.plan import Existing, Files, FixedConfig, ImagePlan, IndexPlan, Raw
+from ocibuild.source.base import Part
 from ocibuild.spec.descriptor import Descriptor
+from ocibuild.spec.digest import Digest
 
 ROOT = Descriptor.of("application/vnd.oci.image.manifest.v1+json", b"{}")
 CONFIG = FixedConfig("application/x", b"{}")
@@ -81,6 +84,27 @@ def test_another_version_or_compressor_is_another_image(monkeypatch: pytest.Monk
     kind = type(codec.parse("gzip:1"))
     monkeypatch.setattr(kind, "identity", property(lambda self: "another compressor"))
     assert len({before, version, of(plan(Bytes(b"abc")))}) == 3
+
+
+def test_a_layer_of_another_image_counts_by_its_digest_and_what_is_in_one_by_its_bytes() -> None:
+    def existing(data: bytes) -> Existing:
+        return Existing(Bytes(b"never read"), Descriptor.of("application/x", data), Digest.of(data))
+
+    def part(data: bytes) -> Files:
+        return Files((Entry("a", "file", 0o755, Part(_Opens(data), 0, len(data))),))
+
+    layers = (existing(b"1"), existing(b"2"), part(b"abc"), part(b"abd"))
+    prints = {of(ImagePlan("image", (layer,), CONFIG)) for layer in layers}
+    assert len(prints) == len(layers)
+    assert of(ImagePlan("image", (part(b"abc"),), CONFIG)) == of(plan(Bytes(b"abc")))
+
+
+class _Opens:
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def open(self, number: int, offset: int) -> io.BytesIO:
+        return io.BytesIO(self.data[offset:])
 
 
 def test_what_has_no_fingerprint_is_no_silent_match() -> None:
@@ -160,6 +184,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_what_a_build_target_began_with_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "l.json"
+    taken = (Taken("docker://alpine", "linux/amd64", False, "sha256:1"), Taken("oci:x", "", True, "sha256:2"))
+    ledger.write(path, {"a": Known("one", ROOT, "key", taken)}, [])
+    assert ledger.read(path).targets == {"a": (Known("one", ROOT, "key", taken),)}
+
+
 def test_the_last_few_images_of_a_target_are_kept_the_latest_first(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "l.json"
     for name in ("1", "2", "3", "4", "5", "4"):
@@ -170,10 +201,13 @@ def test_the_last_few_images_of_a_target_are_kept_the_latest_first(tmp_path: Pat
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"{", b"[]", b"null", b'{"form": 0}', b'{"form": 1}', b'{"form": 1, "targets": [], "hints": []}',
-        b'{"form": 1, "targets": {"a": [["x", {"digest": "sha256:zz"}]]}, "hints": []}',
-        b'{"form": 1, "targets": {"a": [["x"]]}, "hints": []}', b'{"form": 1, "targets": {}, "hints": [["p", "1", 2, 3, 4, "d"]]}',
-        b'{"form": 1, "targets": {}, "hints": [[1]]}', b"\xff\xfe\x00", b"[" * 100_000,
+        b"", b"{", b"[]", b"null", b'{"form": 0}', b'{"form": 2}', b'{"form": 2, "targets": [], "hints": []}',
+        b'{"form": 1, "targets": {}, "hints": []}',
+        b'{"form": 2, "targets": {"a": [["x", {"digest": "sha256:zz"}, "", []]]}, "hints": []}',
+        b'{"form": 2, "targets": {"a": [["x"]]}, "hints": []}', b'{"form": 2, "targets": {}, "hints": [["p", "1", 2, 3, 4, "d"]]}',
+        b'{"form": 2, "targets": {"a": [["x", {"mediaType": "a/b", "size": 1, "digest": "sha256:%s"}, "", [1]]]}, "hints": []}'
+        % (b"0" * 64),
+        b'{"form": 2, "targets": {}, "hints": [[1]]}', b"\xff\xfe\x00", b"[" * 100_000,
     ],
 )  # fmt: skip
 def test_a_damaged_ledger_is_none_and_is_written_anew(data: bytes, tmp_path: Path) -> None:
@@ -216,11 +250,11 @@ def test_a_change_is_seen_once_it_rests(tmp_path: Path) -> None:
     file.parent.mkdir()
     file.write_text("1")
     before = watching.look([str(tmp_path / "src"), str(tmp_path / "later")])
-    assert not watching.wait([str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=0.2)
+    assert not watching.wait(lambda: [str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=0.2)
     threading.Timer(0.1, lambda: (tmp_path / "later").write_text("x")).start()
-    assert watching.wait([str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=20)
+    assert watching.wait(lambda: [str(tmp_path / "src"), str(tmp_path / "later")], before, Cancel(), seconds=20)
     file.write_text("22")
-    assert watching.wait([str(tmp_path / "src")], before, Cancel(), seconds=20)
+    assert watching.wait(lambda: [str(tmp_path / "src")], before, Cancel(), seconds=20)
 
 
 def test_what_tools_write_while_they_build_is_not_watched(tmp_path: Path) -> None:
@@ -234,4 +268,4 @@ def test_watching_ends_when_it_is_called_off(tmp_path: Path) -> None:
     cancel = Cancel()
     threading.Timer(0.2, cancel.set).start()
     with pytest.raises(Cancelled):
-        watching.wait([str(tmp_path)], watching.look([str(tmp_path)]), cancel, seconds=20)
+        watching.wait(lambda: [str(tmp_path)], watching.look([str(tmp_path)]), cancel, seconds=20)

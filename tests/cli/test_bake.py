@@ -296,3 +296,48 @@ def test_watching_makes_again_what_changes_until_ctrl_c(folder: Path) -> None:
     assert process.returncode == 130
     assert out == b"", "only what changed is made"
     assert b"watching 3 files" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "code"),
+    [
+        ('[targets.x]\nfiles = ["hello.wasm"]\nformat = "weird"\n', "ocibuild.toml:4: targets.x.format", "shape-unknown"),
+        ('[defaults]\ncompression = "lzma"\n[targets.x]\nfiles = ["hello.wasm"]\n', "ocibuild.toml:3: defaults.compression", "compression-invalid"),
+        ('[targets.x]\nplatform = ["wasm"]\n[targets.y]\ninherits = ["x"]\nfiles = ["hello.wasm"]\n', "ocibuild.toml:3: targets.x.platform", "platform-invalid"),
+        ('[targets.x]\nfiles = ["hello.wasm"]\ncreated = "soon"\n', "ocibuild.toml:4: targets.x.created", "created-invalid"),
+        ('[targets.x]\nbuild = "."\nlanguage = "cobol"\n', "ocibuild.toml:4: targets.x.language", "language-unknown"),
+        ('[targets.x]\nfiles = ["hello.wasm"]\nfor = "nobody"\n', "ocibuild.toml:4: targets.x.for", "consumer-unknown"),
+        ('[targets.x]\nfiles = ["hello.wasm"]\nneeds = ["x"]\n', "ocibuild.toml: targets need each other", "needs-circle"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_line_and_key_before_anything_is_made(
+    text: str, where: str, code: str, run: Run, folder: Path
+) -> None:
+    wrote(folder, "schema = 1\n" + text)
+    ran = run("bake")
+    assert (ran.status, ran.out) == (2, "")
+    assert f"error: {where}" in ran.err
+    assert f"[{code}]" in ran.err
+    assert not (folder / "bake.oci").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-o", "oci-archive:all.tar"), "a bake writes layouts"),
+        (("-o", "docker://localhost:5000/x"), "a bake writes layouts"),
+        (("-o", "hello.wasm"), "is a file"),
+        (("--metadata-file", "none/meta.json"), "there is no folder none"),
+        (("--print", "--check"), "two questions"),
+        (("--watch", "--json"), "--progress json"),
+    ],
+)
+def test_what_could_not_be_done_is_refused_before_anything_is_made(
+    words: tuple[str, ...], told: str, run: Run, folder: Path
+) -> None:
+    wrote(folder)
+    before = sorted(folder.iterdir())
+    ran = run("bake", *words)
+    assert (ran.status, ran.out) == (2, "")
+    assert told in ran.err
+    assert sorted(folder.iterdir()) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,3 +61,66 @@ def test_a_dockerfile_may_come_from_stdin(run: Run, folder: Path, monkeypatch: p
     both = typed(text, "-t", "localhost:1/a", "--username", "me", "--password-stdin")
     assert both.status == 2
     assert "both read stdin" in both.err
+
+
+# --- a target of a config file
+
+CONFIG = """
+schema = 1
+[vars]
+of = { default = "nobody", env = "OF" }
+[targets.fn]
+build = "app"
+dockerfile = "app/Other"
+target = "one"
+build-arg = { WHAT = "toml", ALSO = "${of}" }
+platform = ["wasi/wasm"]
+tags = ["localhost:5000/fn:1"]
+[targets.files]
+files = ["hello.wasm"]
+[targets.two]
+build = "app"
+dockerfile = "app/Takes"
+"""
+
+
+def configured() -> None:
+    Path("app").mkdir()
+    Path("app/hello.wasm").write_bytes(b"\0asm\1\0\0\0")
+    Path("app/Other").write_text(
+        "FROM scratch AS one\nARG WHAT\nARG ALSO\nCOPY hello.wasm /\nLABEL what=$WHAT also=$ALSO\nFROM scratch\nCOPY none /\n"
+    )
+    Path("app/Takes").write_text("FROM scratch\nCOPY --from=target:fn /hello.wasm /\n")
+    Path("ocibuild.toml").write_text(CONFIG)
+
+
+def labels(run: Run, place: str) -> object:
+    return json.loads(run("config", place).out)["config"]["Labels"]
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_target_says_its_folder_stage_and_arguments(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    configured()
+    monkeypatch.setenv("OF", "everybody")
+    ran = run("build", "--config", ".", "--target", "fn", "-o", "fn.oci")
+    assert ran.status == 0, ran.err
+    assert labels(run, "oci:fn.oci:1") == {"what": "toml", "also": "everybody"}
+    shutil.copytree("app", "said")
+    Path("app/hello.wasm").unlink()
+    ran = run("build", "said", "--config", ".", "--target", "fn", "--build-arg", "WHAT=flag", "-o", "said.oci")
+    assert ran.status == 0, ran.err
+    assert labels(run, "oci:said.oci:1") == {"what": "flag", "also": "everybody"}, "tables merge, and the flag is above"
+
+
+@pytest.mark.usefixtures("folder")
+def test_targets_that_build_cannot_make_alone_are_told_what_does(run: Run) -> None:
+    configured()
+    ran = run("build", "--config", ".", "--target", "files")
+    assert ran.status == 2
+    assert "ocibuild pack --config . --target files" in ran.err
+    ran = run("build", "--config", ".", "--target", "two")
+    assert ran.status == 2
+    assert "ocibuild bake two" in ran.err
+    ran = run("build", "--config", ".", "--target", "none")
+    assert ran.status == 2
+    assert "config-target-unknown" in ran.err or "no target" in ran.err

@@ -333,3 +333,24 @@ def test_it_works_in_a_pipe(repo: str) -> None:
     before, _, after = done.stdout.partition(f"{repo}/hello@sha256:".encode())
     assert before == "\ufeff# größe\r\nimage: ".encode()
     assert re.fullmatch(rb"[0-9a-f]{64}\r\n", after)
+
+
+def test_a_target_that_is_built_is_built_as_it_says(run: Run, registry: Registry, repo: str) -> None:
+    Path("other").mkdir()
+    shutil.copy("hello.wasm", "other")
+    Path("other/Dockerfile").write_text("FROM scratch AS one\nCOPY hello.wasm /\nFROM scratch\nCOPY none /\n")
+    Path("ocibuild.toml").write_text(
+        'schema = 1\n[targets.fn]\nbuild = "other"\ntarget = "one"\nplatform = ["wasi/wasm"]\nentrypoint = ["/hello.wasm"]\n'
+        '[targets.two]\nbuild = "other"\nbuild-context = { x = "target:fn" }\n'
+    )
+    Path("app.yaml").write_text("spec: {containers: [{image: ocibuild://fn}]}\n")
+    ran = run("resolve", "-f", "app.yaml", "--repo", repo, "--config", "ocibuild.toml")
+    assert ran.status == 0, ran.err
+    (fn,) = images(ran.out)
+    assert fn.startswith(f"{repo}/fn@")
+    assert manifest(registry, fn)["layers"][0]["mediaType"].endswith("wasm.component.layer.v0+wasm")  # type: ignore[index]
+    Path("app.yaml").write_text("\nimage: ocibuild://two\n")
+    ran = run("resolve", "-f", "app.yaml", "--repo", repo, "--config", "ocibuild.toml")
+    assert ran.status == 2
+    assert "app.yaml:2: target two takes files of target:fn" in ran.err
+    assert "ocibuild bake two" in ran.err

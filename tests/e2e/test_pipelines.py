@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +69,8 @@ def test_the_action_is_what_github_expects(tmp_path: Path) -> None:
 class Runner:
     """What a GitHub runner does with the action's steps; other actions, which put Python and caches there, are left out."""
 
-    def __init__(self, project: test_ci.Project, folder: Path) -> None:
-        self.project, self.folder = project, folder
+    def __init__(self, project: test_ci.Project, folder: Path, checkout: Path = ROOT) -> None:
+        self.project, self.folder, self.checkout = project, folder, checkout
         self.action = yaml.safe_load(ACTION.read_text())
 
     def run(self, **inputs: str) -> tuple[int, dict[str, str]]:
@@ -76,7 +78,7 @@ class Runner:
         said["token"] = PLANTED
         temporary = self.folder / "temp"
         temporary.mkdir(exist_ok=True)
-        variables = {"RUNNER_TEMP": str(temporary), "GITHUB_ACTION_PATH": str(ROOT), "GITHUB_ACTIONS": "true"}
+        variables = {"RUNNER_TEMP": str(temporary), "GITHUB_ACTION_PATH": str(self.checkout), "GITHUB_ACTIONS": "true"}
         variables |= {name: str(self.folder / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
         Path(variables["GITHUB_OUTPUT"]).write_text("")
         status = 0
@@ -141,6 +143,34 @@ def test_the_action_fails_where_a_target_does_and_keeps_words_words(
     status, said = runner.run(version="0.1.0", set=f"host={registry.host}", targets="other bad")
     assert status != 0
     assert list(json.loads(said["digests"])) == ["other"]
+
+
+@pytest.mark.real
+def test_the_action_installs_the_ocibuild_it_came_with(
+    project: test_ci.Project, registry: Running, ocibuild: Ocibuild, tmp_path: Path
+) -> None:
+    """As most will use it: no version, so pip takes the action's own checkout, in a Python that has nothing yet."""
+    checkout, env = tmp_path / "_actions" / "own er" / "v0", tmp_path / "env"
+    left_out = shutil.ignore_patterns(".*", "tests", "__pycache__")
+    shutil.copytree(ROOT, checkout, ignore=left_out)
+    version = checkout / "ocibuild" / "__init__.py"
+    version.write_text(version.read_text().replace('__version__ = "', '__version__ = "99.'))
+    venv.create(env, with_pip=True)
+    lock = re.findall(r"^[\w.-]+==[^\s;]+", (ROOT / "requirements/run.txt").read_text(), re.MULTILINE)
+    (tmp_path / "lock").write_text("\n".join(lock))
+    kept = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    project.environ |= {**kept, "PATH": f"{env / 'bin'}:/usr/bin:/bin", "PIP_CONSTRAINT": str(tmp_path / "lock")}
+    before = {path.relative_to(checkout) for path in checkout.rglob("*")}
+    runner = Runner(project, tmp_path, checkout)
+    status, said = runner.run(set=f"host={registry.host}/ada")
+    assert status == 0, runner.said
+    assert project.must("ocibuild --version").strip().startswith("ocibuild 99.")
+    digests = json.loads(said["digests"])
+    assert list(digests) == ["hello-there", "other"]
+    assert ocibuild("digest", f"{registry.host}/ada/hello:1").strip().endswith(digests["hello-there"])
+    assert {path.relative_to(checkout) for path in checkout.rglob("*")} == before, "the checkout is left as it is"
+    _, again = runner.run(set=f"host={registry.host}/ada")
+    assert {one["cached"] for one in json.loads(again["metadata"]).values()} == {True}
 
 
 def _job(**inputs: object) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from ocibuild.errors import InputError, UsageError
 from ocibuild.source.toolchains import assemblyscript, clang, golang, javascript, python, rust, zig
 from ocibuild.source.toolchains.bench import Bench
-from ocibuild.source.toolchains.recipe import Recipe, Sources
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Told
 from ocibuild.spec.platform import Platform
 
 AUTO = "auto"
@@ -18,16 +18,20 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class Language:
-    """`seen` gives the file that shows the language in a folder; `recipes` how its program is made for platforms."""
+    """`seen` gives the file that shows the language in a folder; `recipes` how its program is made for platforms.
+
+    `told` is what that depends on, known before it is made; it raises as `recipes` does.
+    """
 
     name: str
     title: str
     seen: Callable[[Path], str | None]
     recipes: Callable[[Sources, Sequence[Platform], Bench], list[Recipe]]
+    told: Callable[[Sources, Sequence[Platform], Bench], Told]
 
 
 LANGUAGES: dict[str, Language] = {
-    module.NAME: Language(module.NAME, module.TITLE, module.seen, module.recipes)
+    module.NAME: Language(module.NAME, module.TITLE, module.seen, module.recipes, module.told)
     for module in (rust, golang, zig, clang, assemblyscript, javascript, python)
 }
 

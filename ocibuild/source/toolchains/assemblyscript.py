@@ -15,12 +15,13 @@ from ocibuild.errors import InputError, UsageError
 from ocibuild.source.toolchains import node
 from ocibuild.source.toolchains.bench import Bench
 from ocibuild.source.toolchains.node import Package
-from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, unbuildable
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, Told, unbuildable
 from ocibuild.spec.platform import Platform
 
 NAME = "assemblyscript"
 TITLE = "AssemblyScript"
 SHIM = "@assemblyscript/wasi-shim"
+_TOOLS = {"asc": "assemblyscript"}
 _ENTRY = "assembly/index.ts"
 _CURE = f"npm install --save-dev {SHIM}, and let asconfig.json extend ./node_modules/{SHIM}/asconfig.json"
 
@@ -40,7 +41,7 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         if platform not in (Platform("wasi", "wasm"), Platform("wasip1", "wasm")):
             raise unbuildable("AssemblyScript", platform, "it makes modules of WASI preview 1: ask for wasi/wasm")
     package = Package.read(sources.folder)
-    _, asc = node.tool(package, bench, {"asc": "assemblyscript"})
+    _, asc = node.tool(package, bench, _TOOLS)
     settings = _settings(sources.folder)
     words = [asc, *_entries(sources, settings), "--target", "release"]
     if (shim := _shim(package, settings)) is not None:
@@ -53,6 +54,11 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         step = Step((*words, *sources.arguments, "--outFile", str(product)), sources.folder)
         made.append(Recipe(platform, package.name, (step,), product, _CURE))
     return made
+
+
+def told(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> Told:
+    """The folder with its node_modules. Raises as `recipes`."""
+    return node.told(sources, Package.read(sources.folder), bench, _TOOLS)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -10,12 +10,16 @@ from pathlib import Path
 from ocibuild.errors import InputError, UsageError
 from ocibuild.source.toolchains import zig
 from ocibuild.source.toolchains.bench import Bench
-from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, one_of
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, Told, one_of
 from ocibuild.spec.platform import Platform
 
 NAME = "c"
 TITLE = "C"
 _C, _CPP = (".c",), (".cc", ".cpp", ".cxx", ".c++")
+_HEADERS = (".h", ".hh", ".hpp", ".hxx", ".inc")
+_FLAGS = ("CPPFLAGS", "CFLAGS", "CXXFLAGS", "LDFLAGS")
+_PATHS = ("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH")
+_INCLUDED = re.compile(r"""^\s*#\s*(?:include|embed)\s*["<]([^">]+)""", re.MULTILINE)
 _MAIN = re.compile(r"^[\w\s*]*\bmain\s*\(", re.MULTILINE)
 _OTHERS = ("Cargo.toml", "go.mod", "build.zig", "package.json", "pyproject.toml")
 BUILDERS = ("Makefile", "makefile", "GNUmakefile", "CMakeLists.txt", "meson.build", "configure", "configure.ac")
@@ -46,6 +50,22 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         step = Step(tuple(words), sources.folder, {"SOURCE_DATE_EPOCH": str(sources.epoch)})
         made.append(Recipe(platform, name, (step,), product, zig.cure(platform)))
     return made
+
+
+def told(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> Told:
+    """The folder; zig brings the headers and libraries of its targets. Raises as `recipes`."""
+    program = zig.compiler(bench, "the sources are C's")
+    words = [*sources.arguments, *_said(bench, *_FLAGS)]
+    if elsewhere := next((word for word in words if "/" in word or word.startswith(("@", "-l", "-I", "-L"))), None):
+        return Told(doubt=f"{elsewhere} may lead to files of elsewhere")
+    if path := next((name for name in _PATHS if bench.environ.get(name)), None):
+        return Told(doubt=f"{path} leads to headers or libraries of this machine")
+    for file in (one for one in sources.folder.rglob("*") if one.suffix in (*_C, *_CPP, *_HEADERS) and one.is_file()):
+        for name in _INCLUDED.findall(_text(file)):
+            if name.startswith("/") or not (file.parent / name).resolve().is_relative_to(sources.folder):
+                return Told(doubt=f"{file.name} includes {name}, which is elsewhere")
+    version = bench.ask([*program, "version"], sources.folder)
+    return Told((sources.folder,), (version,), (sources.folder / ".git",), _FLAGS)
 
 
 def _program(sources: Sources) -> tuple[list[Path], str]:

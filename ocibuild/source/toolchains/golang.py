@@ -7,13 +7,17 @@ from pathlib import Path
 
 from ocibuild.errors import InputError, UsageError
 from ocibuild.source.toolchains.bench import Bench
-from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, one_of, unbuildable
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, Told, one_of, unbuildable
 from ocibuild.spec.platform import Platform
 
 NAME = "go"
 TITLE = "Go"
 _CURE = "install Go 1.21 or later: https://go.dev/dl, or your system's package (Debian: apt install golang-go)"
 _STATIC = "something links C libraries: leave cgo and -linkmode=external out"
+_DEPENDENCY = (
+    "{{if not .Standard}}{{with .Module}}{{.Path}}\t{{.Dir}}\t"
+    "{{if .Replace}}{{.Replace.Version}}{{else}}{{.Version}}{{end}}{{end}}{{end}}"
+)
 _LEVELS = {"arm": ("GOARM", "{}", "v7"), "amd64": ("GOAMD64", "v{}", "v1"), "arm64": ("GOARM64", "v{}.0", "v8")}
 
 
@@ -34,6 +38,33 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
     # A package may have a main for one platform only; the first that was asked for decides.
     package, name = _package(go, sources, bench, targets[platforms[0]])
     return [_recipe(go, sources, bench, platform, targets[platform], package, name) for platform in platforms]
+
+
+def told(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> Told:
+    """The modules of this machine; those of elsewhere are pinned by go.sum. Raises as `recipes`."""
+    go = bench.need("go", "the sources are Go's", _CURE)
+    if sources.git:
+        return Told(doubt="go asks git for the revision")
+    if any(one.lstrip("-").startswith(("overlay", "modfile", "toolexec")) for one in sources.arguments):
+        return Told(doubt="an argument names files of elsewhere")
+    known = set(bench.ask([go, "tool", "dist", "list"], sources.folder).split())
+    names = ("GOVERSION", "GOFLAGS", "GOEXPERIMENT", "GOTOOLCHAIN", "GOWORK")
+    words = bench.ask([go, "env", *names], sources.folder).splitlines()
+    if words[-1] not in ("", "off"):
+        words.append(Path(words[-1]).read_text(encoding="utf-8", errors="replace"))
+    folders = set[Path]()
+    tags = [one for one in sources.arguments if one.lstrip("-").startswith(("tags=", "mod="))]
+    for platform in platforms:
+        env = _target(platform, known)
+        package, _ = _package(go, sources, bench, env)
+        listed = bench.ask([go, "list", "-deps", *tags, "-f", _DEPENDENCY, package], sources.folder, env)
+        for row in (line.split("\t") for line in listed.splitlines() if line):
+            _, folder, version = row
+            if version:
+                words.append("\t".join(row))
+            else:  # only a module of this machine has none
+                folders.add(Path(folder))
+    return Told(tuple(sorted(folders)), tuple(words), tuple(one / ".git" for one in folders), ("GO", "CGO_"))
 
 
 def _recipe(

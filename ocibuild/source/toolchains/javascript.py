@@ -12,12 +12,13 @@ from ocibuild.errors import InputError, UsageError
 from ocibuild.source.toolchains import node
 from ocibuild.source.toolchains.bench import Bench
 from ocibuild.source.toolchains.node import Package
-from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, unbuildable
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, Told, unbuildable
 from ocibuild.spec.platform import Platform
 
 NAME = "javascript"
 TITLE = "JavaScript"
 _JCO, _COMPONENTIZE = "@bytecodealliance/jco", "@bytecodealliance/componentize-js"
+_TOOLS = {"componentize-js": _COMPONENTIZE, "jco": _JCO}
 RUN = "its world has to export wasi:cli/run, or wasi:http/incoming-handler for a service"
 _ENTRIES = ("app.js", "index.js", "main.js", "src/app.js", "src/index.js", "src/main.js", "app.mjs", "index.mjs")
 
@@ -41,7 +42,7 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
             )
     package = Package.read(sources.folder)
     entry, wit = _entry(sources, package), wit_of(sources.folder)
-    name, program = node.tool(package, bench, {"componentize-js": _COMPONENTIZE, "jco": _JCO})
+    name, program = node.tool(package, bench, _TOOLS)
     words = [program, *(["componentize"] if name == "jco" else []), str(entry), "--wit", str(wit)]
     if name == "jco" and package.table("dependencies"):
         words.append("--bundle")
@@ -51,6 +52,11 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         step = Step((*words, *sources.arguments, "--out", str(product)), sources.folder)
         made.append(Recipe(platform, package.name, (step,), product, RUN))
     return made
+
+
+def told(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> Told:
+    """The folder with its node_modules. Raises as `recipes`."""
+    return node.told(sources, Package.read(sources.folder), bench, _TOOLS)
 
 
 def wit_of(folder: Path) -> Path:

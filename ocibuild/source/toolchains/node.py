@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 from ocibuild.errors import InputError
 from ocibuild.source.toolchains.bench import Bench, missing
+from ocibuild.source.toolchains.recipe import Sources, Told
 
 _LOCKS = {"pnpm-lock.yaml": "pnpm install", "yarn.lock": "yarn install", "package-lock.json": "npm ci"}
+_TEXTS = (".ts", ".js", ".mjs", ".cjs", ".json", ".wit")
+_ELSEWHERE = re.compile(r"""(?:\bfrom|\bimport|\brequire\s*\(|"extends"\s*:)\s*\(?\s*["']((?:\.\.?)?/[^"'\n]*)["']""")
 _NODE = "install Node.js: https://nodejs.org, or your system's package (Debian: apt install nodejs npm)"
 
 
@@ -88,3 +92,18 @@ def tool(package: Package, bench: Bench, brings: Mapping[str, str]) -> tuple[str
     raise missing(
         f"there is no {' and no '.join(brings)} in node_modules or on PATH", f"npm install --save-dev {first}"
     )
+
+
+def told(sources: Sources, package: Package, bench: Bench, brings: Mapping[str, str]) -> Told:
+    """The folder with its node_modules, for a compiler that stands there too. Raises ToolError (`toolchain-missing`)."""
+    name, program = tool(package, bench, brings)
+    if not Path(program).resolve().is_relative_to(sources.folder):
+        return Told(doubt=f"{name} is not in the project's own node_modules")
+    for file in (one for one in sources.folder.rglob("*") if one.suffix in _TEXTS and one.is_file()):
+        if "node_modules" in file.relative_to(sources.folder).parts:
+            continue
+        for path in _ELSEWHERE.findall(file.read_text(encoding="utf-8", errors="replace")):
+            if not (file.parent / path).resolve().is_relative_to(sources.folder):
+                return Told(doubt=f"{file.name} names {path}, which is elsewhere")
+    version = bench.ask([bench.need("node", f"{name} runs on it", _NODE), "--version"], sources.folder)
+    return Told((sources.folder,), (version,), (sources.folder / ".git",), ("NODE_", "ASC"))

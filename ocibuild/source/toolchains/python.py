@@ -13,7 +13,7 @@ from typing import Any
 from ocibuild.errors import InputError
 from ocibuild.source.toolchains.bench import Bench
 from ocibuild.source.toolchains.javascript import RUN, wit_of
-from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, unbuildable
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, Told, unbuildable
 from ocibuild.spec.platform import Platform
 
 NAME = "python"
@@ -47,6 +47,11 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         words += ["--python-path", str(path), "--output", str(product)]
         made.append(Recipe(platform, _name(sources), (Step(tuple(words), sources.folder),), product, RUN))
     return made
+
+
+def told(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> Told:
+    """Nothing: componentize-py takes packages from wherever its Python finds them."""
+    return Told(doubt="componentize-py takes packages from wherever it finds them")
 
 
 def _module(sources: Sources) -> tuple[Path, str]:

@@ -1,8 +1,10 @@
-"""The nouns of building sources: what is to be built, and the recipe for one platform that a language makes of it."""
+"""The nouns of building sources: what is to be built, the recipe for one platform that a language makes of it, and what
+it depends on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +43,7 @@ class Recipe:
     """How the program for one platform is made: steps one after the other, and the file or the folder they write.
 
     `name` is what the program is called, None where only the finished build tells. `cure` is what to do where the program turns
-    out to be linked dynamically or, for Wasm, not to be one.
+    out to be linked dynamically or, for Wasm, not to be one. `traced` is asked once it is built.
     """
 
     platform: Platform
@@ -49,6 +51,30 @@ class Recipe:
     steps: tuple[Step, ...]
     product: Path
     cure: str = ""
+    traced: Callable[[], Traced] | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What decides a build besides what is said to it: whole `folders`, and `words`, which are versions and settings.
+
+    `left_out` is no part of the folders, for all that it stands there; `variables` are how the names of those variables
+    begin that the toolchain reads. `doubt` says why this is not all; then nothing else is told.
+    """
+
+    folders: tuple[Path, ...] = ()
+    words: tuple[str, ...] = ()
+    left_out: tuple[Path, ...] = ()
+    variables: tuple[str, ...] = ()
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """What a toolchain says that it read in the end: files, and variables of the environment."""
+
+    files: frozenset[str] = frozenset()
+    variables: frozenset[str] = frozenset()
 
 
 def one_of(found: Mapping[str, str], asked: str | None, what: str, where: str) -> str:

@@ -7,16 +7,18 @@ wait for one another, and our flags would make the project's own next build begi
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ocibuild.errors import InputError
 from ocibuild.source.toolchains.bench import Bench, missing
-from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, one_of, unbuildable
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, Told, Traced, one_of, unbuildable
 from ocibuild.spec.platform import Platform
 
 NAME = "rust"
@@ -60,6 +62,62 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
     return [_recipe(cargo, compiler, crate, sources, bench, each, triple) for each, triple in triples.items()]
 
 
+def told(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> Told:
+    """The folders of this machine's crates; those of registries are pinned by Cargo.lock. Raises as `recipes`."""
+    cargo = bench.environ.get("CARGO") or bench.need("cargo", "the sources are Rust's", _CURE)
+    compiler = _Compiler.found(sources.folder, bench)
+    triples = [compiler.triple(platform) for platform in platforms]
+    if own := next((triple for triple in triples if triple.endswith(("gnu", "gnueabihf", "gnueabi"))), None):
+        return Told(doubt=f"{own} links this machine's own C library")
+    if not (_Crate.read(cargo, sources, bench).workspace / "Cargo.lock").is_file():
+        return Told(doubt="there is no Cargo.lock, so cargo may take other crates the next time")
+    document = json.loads(
+        bench.ask(
+            [cargo, "metadata", "--locked", "--format-version", "1", *_features(sources.arguments)], sources.folder
+        )
+    )
+    folders = {Path(document["workspace_root"])}
+    for package in document["packages"]:
+        if package.get("links"):
+            return Told(doubt=f"{package['name']} links a library of this machine")
+        if package["source"] is None:
+            kinds = {kind for target in package["targets"] for kind in target["kind"]}
+            if runs := next((kind for kind in ("custom-build", "proc-macro") if kind in kinds), None):
+                what = "a build script" if runs == "custom-build" else "a macro"
+                return Told(doubt=f"{package['name']} runs {what} of its own, which may read anything")
+            folders.add(Path(package["manifest_path"]).parent)
+    words = [
+        *(bench.ask(said, sources.folder) for said in ([compiler.rustc, "-vV"], [cargo, "-V"])),
+        json.dumps(_settings(sources.folder, bench), sort_keys=True, default=str),
+        *triples,
+    ]
+    if (linker := bench.find("cc")) is not None and not all(triple.startswith("wasm") for triple in triples):
+        words.append(bench.ask([linker, "--version"], sources.folder))
+    left_out = (Path(document["target_directory"]), *(folder / ".git" for folder in folders))
+    return Told(
+        tuple(sorted(folders)), tuple(words), left_out, ("CARGO", "RUST", "CC", "CFLAGS", "AR", "LD", "PATH", "OUT_DIR")
+    )
+
+
+def _features(arguments: Sequence[str]) -> list[str]:
+    """What of the arguments chooses which crates there are."""
+    return [one for one in arguments if one.startswith(("--features=", "--no-default-features", "--all-features"))]
+
+
+def _traced(product: Path) -> Traced:
+    """What rustc noted: files in make's form, variables as `# env-dep:NAME[=VALUE]`."""
+    files, variables = set[str](), set[str]()
+    for note in (product.with_suffix(".d"), *(product.parent / "deps").glob("*.d")):
+        with suppress(OSError):
+            for line in note.read_text(encoding="utf-8", errors="replace").splitlines():
+                if line.startswith("# env-dep:"):
+                    variables.add(line.removeprefix("# env-dep:").partition("=")[0])
+                elif note.parent == product.parent:
+                    _, _, listed = line.partition(": ")
+                    files.update(one.replace("\\ ", " ") for one in re.split(r"(?<!\\) ", listed) if one)
+    return Traced(frozenset(files), frozenset(variables))
+
+
 def _recipe(
     cargo: str, compiler: _Compiler, crate: _Crate, sources: Sources, bench: Bench, platform: Platform, triple: str
 ) -> Recipe:
@@ -88,7 +146,8 @@ def _recipe(
         words += ["--config", f"target.{triple}.linker={json.dumps(linker)}"]
     step = Step((*words, *sources.arguments), sources.folder, env)
     product = target / triple / "release" / (crate.name + (".wasm" if platform.is_wasm else ""))
-    return Recipe(platform, crate.name, (step,), product, "" if platform.is_wasm else _STATIC)
+    cure = "" if platform.is_wasm else _STATIC
+    return Recipe(platform, crate.name, (step,), product, cure, lambda: _traced(product))
 
 
 def _flags(platform: Platform, crate: _Crate, compiler: _Compiler, bench: Bench, target: Path) -> list[str]:

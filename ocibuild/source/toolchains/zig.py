@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ocibuild.source.toolchains.bench import Bench, missing
-from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, unbuildable
+from ocibuild.source.toolchains.recipe import Recipe, Sources, Step, Told, unbuildable
 from ocibuild.spec.platform import Platform
 
 NAME = "zig"
@@ -54,6 +54,11 @@ def recipes(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> li
         step = Step(tuple(words), sources.folder, {"SOURCE_DATE_EPOCH": str(sources.epoch)})
         made.append(Recipe(platform, None, (step,), prefix / "bin", cure(platform)))
     return made
+
+
+def told(sources: Sources, platforms: Sequence[Platform], bench: Bench) -> Told:
+    """Nothing: build.zig is a program."""
+    return Told(doubt="build.zig is a program, which may read anything")
 
 
 def compiler(bench: Bench, what: str) -> list[str]:
