@@ -73,9 +73,7 @@ def test_a_file_of_targets_is_pushed_and_found_up_to_date(
     index = json.loads(look("manifest", f"{served.host}/all:1"))
     assert [entry["platform"]["architecture"] for entry in index["manifests"]] == ["amd64", "arm64", "wasm"]
     again = json.loads(ocibuild(*words))["targets"]
-    assert {name: target["state"] for name, target in again.items()} == {
-        "f-hello-command": "cached", "f-hello": "cached", "all": "cached", "site": "made",
-    }  # fmt: skip
+    assert {name: target["state"] for name, target in again.items()} == dict.fromkeys(made, "cached")
     assert {name: target["containerimage.digest"] for name, target in again.items()} == {
         name: target["containerimage.digest"] for name, target in made.items()
     }
