@@ -43,9 +43,9 @@ class RegistryStore:
 
     `cancel` ends what is under way in calls that have no flow of their own: give it the flow's. Stores that share
     `whereabouts` take blobs over from each other's repositories where the registry lets them, and those that share `clients`
-    that are open share connections and tokens. With `mirrors`, the set
-    that names those that have failed, content is read from the registry's mirrors first; without, as for what is pushed
-    to, from the registry alone. `observe` is told of what is tried again, and what a person should know.
+    that are open share connections and tokens. With `mirrors`, the set that names those that have failed, content is read
+    from the registry's mirrors first; without, as for what is pushed to, from the registry alone. `observe` is told of what
+    is tried again, and what a person should know.
     Every method raises NetworkError, AuthorizationError, RegistryError and Cancelled besides what its protocol says.
     """
 
@@ -207,8 +207,7 @@ class RegistryStore:
         _refuse_no_tag(name)
         if name not in self._looked:  # asked about several images, it is looked at once
             self._looked[name] = download.standing(self._transport, self.repository, name, self._watch)
-        found = self._looked[name]
-        return found is not None and found.digest == descriptor.digest
+        return (found := self._looked[name]) is not None and found.digest == descriptor.digest
 
     def push_named(self, blob: Blob, name: str, flow: Flow) -> Pushed:
         """See Names. Raises RegistryError (`tag-refused`, `tag-immutable`) besides what `push` raises."""
