@@ -12,7 +12,7 @@ from ocibuild.api.session import Session
 from ocibuild.binary.artifact import Artifact, inspect
 from ocibuild.errors import UsageError
 from ocibuild.image.plan import Plan
-from ocibuild.pack import additions, naming
+from ocibuild.pack import naming
 from ocibuild.pack.options import Options, Target
 from ocibuild.pack.plan import Context, Input, parse_created
 from ocibuild.pack.plan import plan as make_plan
@@ -21,6 +21,7 @@ from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.reference import Reference
 
 if TYPE_CHECKING:
+    from ocibuild.content.tar import Entry
     from ocibuild.store.copy import Copied
     from ocibuild.store.memory import MemoryStore
 
@@ -130,7 +131,15 @@ def _look(argument: str, options: Options) -> Input:
 
 def _context(options: Options, inputs: Sequence[Input], session: Session) -> Context:
     epoch = parse_created(options.created) if options.created else session.surroundings.source_date_epoch() or 0
-    return Context(epoch, additions.entries(options), _git(inputs) if options.git else {})
+    return Context(epoch, _added(options), _git(inputs) if options.git else {})
+
+
+def _added(options: Options) -> tuple[Entry, ...]:
+    if not (options.add or options.ca_certs or options.tzdata or options.nonroot):
+        return ()
+    from ocibuild.pack import additions
+
+    return additions.entries(options)
 
 
 def _git(inputs: Sequence[Input]) -> dict[str, str]:

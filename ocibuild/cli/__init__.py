@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -37,9 +36,7 @@ def _run(words: list[str]) -> NoReturn:
     end = words.index("--") if "--" in words else len(words)  # what follows is for another program
     debug, as_json = "--debug" in words[:end], "--json" in words[:end]
     words = [word for word in words[:end] if word != "--debug"] + words[end:]
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
+    _heed_signals()
     if debug:
         _show_log()
     try:
@@ -109,6 +106,17 @@ def _show_log() -> None:
     logger = logging.getLogger("ocibuild")
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG)
+
+
+def _heed_signals() -> None:
+    """Being ended is being interrupted: what is half-written is cleared away."""
+    try:  # the same functions, without enumerations that take long to make and that nobody here uses
+        import _signal as signal  # type: ignore[import-not-found]
+    except ImportError:
+        import signal
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _interrupt)
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

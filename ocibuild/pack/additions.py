@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,15 +11,11 @@ from ocibuild.content import tar
 from ocibuild.content.blob import Bytes, File
 from ocibuild.content.tar import Entry
 from ocibuild.errors import InputError, UsageError
-from ocibuild.pack.options import Options
+from ocibuild.pack.options import NONROOT, Options, parse_mode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-NONROOT = 65532
-"""The uid and gid of the user `nonroot` in Google's and Chainguard's images, which cluster policies know."""
-
-_OCTAL = r"0{0,4}[0-7]{1,4}"
 _PASSWD = f"root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:{NONROOT}:{NONROOT}:nonroot:/home/nonroot:/sbin/nologin\n"
 _GROUP = f"root:x:0:\nnonroot:x:{NONROOT}:\n"
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
@@ -43,13 +38,6 @@ def entries(options: Options) -> tuple[Entry, ...]:
     for text in options.add:
         found += _added(text)
     return tuple(found)
-
-
-def parse_mode(text: str) -> int:
-    """An octal mode. Raises UsageError (`mode-invalid`)."""
-    if not re.fullmatch(_OCTAL, text):
-        raise UsageError(f"mode {text!r} is not octal digits up to 7777", code="mode-invalid", hint="for example 0755")
-    return int(text, 8)
 
 
 def _added(text: str) -> Iterator[Entry]:

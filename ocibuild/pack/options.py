@@ -5,9 +5,16 @@ Each field carries its own help; `cli` reads it to build flags, `configfile` to 
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
+from ocibuild.errors import UsageError
 from ocibuild.record import field, fields, record
+
+NONROOT = 65532
+"""The uid and gid of the user `nonroot` in Google's and Chainguard's images, which cluster policies know."""
+
+_OCTAL = r"0{0,4}[0-7]{1,4}"
 
 Form = Literal["text", "switch", "list", "table"]
 
@@ -127,3 +134,10 @@ class Target:
 def about(kind: type[Options] | type[Sources] = Options) -> dict[str, About]:
     """Each field's name and what it is to a person, in order."""
     return {entry.name: entry.metadata["about"] for entry in fields(kind)}
+
+
+def parse_mode(text: str) -> int:
+    """An octal mode. Raises UsageError (`mode-invalid`)."""
+    if not re.fullmatch(_OCTAL, text):
+        raise UsageError(f"mode {text!r} is not octal digits up to 7777", code="mode-invalid", hint="for example 0755")
+    return int(text, 8)

@@ -14,10 +14,9 @@ from ocibuild.errors import UsageError
 from ocibuild.image.plan import ImagePlan, IndexPlan, Plan
 from ocibuild.image.shapes import Shape, shape
 from ocibuild.image.shapes.request import Request
-from ocibuild.pack.additions import NONROOT, parse_mode
 from ocibuild.pack.describe import described
 from ocibuild.pack.naming import in_image, program_name
-from ocibuild.pack.options import Options
+from ocibuild.pack.options import NONROOT, Options, parse_mode
 from ocibuild.record import field, record
 from ocibuild.spec.config import DEFAULT_PATH, Process
 from ocibuild.spec.platform import WASI, Platform

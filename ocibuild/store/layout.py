@@ -24,10 +24,8 @@ from ocibuild.spec import annotation, layout
 from ocibuild.spec.descriptor import Descriptor
 from ocibuild.spec.digest import Digest
 from ocibuild.spec.manifest import Index
-from ocibuild.store import names
 from ocibuild.store.base import Pushed
 from ocibuild.store.entries import Entries
-from ocibuild.store.graph import attached, nodes, of_type
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,10 +99,14 @@ class LayoutStore:
 
     def resolve(self, name: str) -> Descriptor:
         """See Source: a tag, a full reference, a digest, or nothing where there is one root only."""
+        from ocibuild.store import names
+
         return names.find(self, name)
 
     def referrers(self, subject: Descriptor, artifact_type: str | None = None) -> Sequence[Descriptor]:
         """See Referrers."""
+        from ocibuild.store.graph import attached, of_type
+
         # Who draws a tree or copies what is attached asks for every manifest: all are read once while nothing changes.
         entries, written = self._entries(), len(self._written)
         if self._attached is None or self._attached[:2] != (entries, written):
@@ -255,6 +257,8 @@ class LayoutStore:
 
         Raises StoreError (`manifest-in-use`) for one that stands in an index of this layout.
         """
+        from ocibuild.store.graph import nodes
+
         roots = self.index().manifests
         for parent, document in nodes(self, [root for root in roots if root.digest != descriptor.digest]):
             if any(child.digest == descriptor.digest for child in document.children):
@@ -268,6 +272,8 @@ class LayoutStore:
         self._deleted[descriptor.digest] = self._needed([descriptor])
 
     def _needed(self, roots: Sequence[Descriptor]) -> set[Digest]:
+        from ocibuild.store.graph import nodes
+
         below = {child.digest for _, document in nodes(self, roots) for child in document.children}
         return below | {root.digest for root in roots}
 
