@@ -68,7 +68,17 @@ def cost(statement: str, folder: Path) -> Cost:
     return Cost(*json.loads((folder / "cost.json").read_text()))
 
 
-NEEDLESS = {"dataclasses", "tempfile", "shutil", "logging", "concurrent.futures", "base64", "locale", "difflib", "signal"}
+NEEDLESS = {
+    "dataclasses",
+    "tempfile",
+    "shutil",
+    "logging",
+    "concurrent.futures",
+    "base64",
+    "locale",
+    "difflib",
+    "signal",
+}
 """What is light, but nothing that packing needs."""
 
 

@@ -41,7 +41,8 @@ def _run(words: list[str]) -> NoReturn:
         _show_log()
     try:
         status = cli.main(words, prog_name="ocibuild", standalone_mode=False)
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
     except click.ClickException as error:

@@ -9,16 +9,16 @@ import atexit
 import os
 import sys
 import threading
+from contextlib import suppress
 
 
 def leave(status: int) -> None:
-    """End the process with `status`. Returns where Python had better end it: others still run, or output has no taker."""
+    """End the process with `status`. Returns where Python had better end it, since other threads still run."""
     if threading.active_count() > 1:
         return
     atexit._run_exitfuncs()  # nobody is called twice
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except (OSError, ValueError):
-        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # what could not be written was told before
+            if stream is not None:
+                stream.flush()
     os._exit(status)

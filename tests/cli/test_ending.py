@@ -50,4 +50,15 @@ def test_a_full_disk_behind_stdout_is_said_in_words() -> None:
     with open("/dev/full", "w") as full:
         done = ended(VERSION, stdout=full)
     assert done.returncode == 1
+    assert done.stderr.count("\n") == 2, done.stderr  # what, and what to do; nothing of Python's
     assert "no space left on the disk that the output is written to [disk-full]" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell's way to close a stream")
+@pytest.mark.parametrize("closed", ["1", "2"])
+def test_a_stream_that_was_closed_is_not_missed(closed: str) -> None:
+    source = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import ocibuild.cli\n{VERSION}"
+    words = ["sh", "-c", f'exec "$@" {closed}>&-', "sh", sys.executable, "-c", source]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("ocibuild ") == (closed == "2")
