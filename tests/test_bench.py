@@ -331,3 +331,11 @@ def test_what_bakes_does_is_what_it_is_held_against(
     }
     assert [len(tags) for tags in pushed] == [3, 3, 3, 3]
     assert len({name for tags in pushed for name, _ in tags}) == 4
+
+
+def test_a_whole_run_bakes_twice_in_one_room(oven: Bench) -> None:
+    whole, quick = replace(oven, large=1 << 30, many=4), oven
+    first, second = next(baking.bake(whole)), next(baking.bake(quick))
+    assert [first.size, second.size] == [4, 3]
+    assert len(list(oven.room.glob("bake-4/modules/*"))) == 4
+    assert len(list(oven.room.glob("bake-3/modules/*"))) == 3

@@ -30,7 +30,7 @@ tags = ["${host}/m:${stem}"]
 def bake(bench: Bench) -> Iterator[Case]:
     """Many small targets of one file: on threads, processes and Dask, beside plain packs and crane."""
     count = bench.many if bench.is_whole else bench.pushed
-    folder = bench.room / "bake"
+    folder = bench.room / f"bake-{count}"  # a whole run comes here twice
     (folder / "modules").mkdir(parents=True)
     for number in range(1, count + 1):
         (folder / f"modules/{number}.wasm").hardlink_to(bench.room / f"modules/{number}.wasm")
@@ -94,7 +94,7 @@ def _dask(bench: Bench, folder: Path, count: int) -> Iterator[Case]:
     with ExitStack() as stack:
         contenders = []
         for workers, threads in WORKERS:
-            made = stack.enter_context(cluster(bench.room / f"cluster-{workers}x{threads}", workers, threads))
+            made = stack.enter_context(cluster(folder / f"cluster-{workers}x{threads}", workers, threads))
             bench.run(*f"{empties} warm {made.address} {workers}".split())
             name = f"ocibuild bake on Dask, {_crew(workers, threads)}"
             contenders.append(_baked(name, f"{python} -m ocibuild", folder, count, to, f"--executor {made.address}"))
