@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
-from ocibuild.api import bases, build, compiling, dockerfiles
+from ocibuild.api import bases, compiling, dockerfiles
 from ocibuild.api.planned import Planned
 from ocibuild.api.session import Session
 from ocibuild.bake import fingerprint
@@ -83,14 +82,6 @@ def doubt(made: Planned, known: Key) -> str:
     return f"it reads {unknown[0]} of the environment" if unknown else ""
 
 
-def planned(target: Target, session: Session, stack: ExitStack, hidden: Path | None, *, no_cache: bool) -> Planned:
-    """See build.planned. A toolchain has no cache of an engine's that could be passed over."""
-    sources = target.sources
-    assert sources is not None
-    is_compiled = compiling.is_meant(sources.build or ".", sources.dockerfile, sources.language, sources.program)
-    return build.planned(target, session, stack, hidden=hidden, no_cache=no_cache and not is_compiled)
-
-
 def _compiled(target: Target, sources: Sources, session: Session, digests: Digests, hidden: Path | None) -> Key:
     told = compiling.told(
         sources.build or ".",
@@ -104,9 +95,7 @@ def _compiled(target: Target, sources: Sources, session: Session, digests: Diges
     if told.doubt:
         return Key(doubt=told.doubt)
     environ = session.surroundings.environ
-    said = (
-        {name: environ[name] for name in sorted(environ) if name.startswith(told.variables)} if told.variables else {}
-    )
+    said = {name: environ[name] for name in sorted(environ) if name.startswith(told.variables)}
     trees = [tuple(_sources(Folder(folder, hidden=hidden), told.left_out)) for folder in told.folders]
     facts = git.facts(Path(sources.build or ".").resolve()) if target.options.git else {}
     inputs = (trees, told.words, said, additions.entries(target.options), facts)
@@ -152,9 +141,8 @@ def _sources(folder: Folder, left_out: Sequence[Path], path: str = "") -> Iterat
     """What a toolchain may read in a folder: images that were written there are none of it."""
     for name in folder.names(path):
         entry = folder.look(joined(path, name))
-        if entry is None or folder.path / entry.path in left_out:
+        if entry is None or (place := folder.path / entry.path) in left_out:
             continue
-        place = folder.path / entry.path
         if entry.kind == "symlink":
             if not place.resolve().is_relative_to(folder.path):
                 raise InputError(f"{place} leads elsewhere", code="input-special")

@@ -197,7 +197,7 @@ def _built(
     task: Task, target: Target, session: Session, shared: LayoutStore | None, digests: Digests, stack: ExitStack
 ) -> Done:
     """Not built where it is known what it depends on, and nothing of it is otherwise; not sent where it comes out equal."""
-    from ocibuild.api import bakesources
+    from ocibuild.api import bakesources, build
 
     hidden = _written(task, target)
     key = bakesources.key(target, session, digests, hidden)
@@ -210,7 +210,7 @@ def _built(
             and _stands(known.descriptor, task, repositories, shared)
         ):
             return Done(known.descriptor, True, known.fingerprint, key=known.key, images=known.images)
-    made = bakesources.planned(target, session, stack, hidden, no_cache=task.no_cache)
+    made = build.planned(target, session, stack, hidden=hidden, no_cache=task.no_cache)
     done = _delivered(task, target, made.plan, repositories, session, shared, digests, stack)
     doubt = bakesources.doubt(made, key)
     notes = (*made.notes, *([f"it is built each time: {doubt}"] if doubt else []))

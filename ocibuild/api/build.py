@@ -122,7 +122,8 @@ def build(
 def planned(target: Target, session: Session, stack: ExitStack, *, hidden: Path | None, no_cache: bool) -> Planned:
     """Build a target of a config file so far that only its image has to be put together; its files go with the stack.
 
-    What is at `hidden` is no part of the folder that is built. Raises what `build` raises.
+    What is at `hidden` is no part of the folder that is built. `no_cache` is an engine's, of which a toolchain has none.
+    Raises what `build` raises.
     """
     sources = target.sources
     assert sources is not None

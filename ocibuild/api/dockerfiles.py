@@ -96,10 +96,8 @@ def read_from(
     folder: Path, file: Path, sources: Sources, hidden: Path | None, session: Session
 ) -> tuple[Folder, dict[str, Folder], dict[str, str]]:
     """Where a Dockerfile copies files of this machine from, and the values of its arguments. Raises as `build`."""
-    ignored = _ignored(folder, file)
-    context = Folder(folder, _patterns(*ignored) if ignored else None, hidden)
     contexts = _folders(_pairs(sources.build_context, "build-context"))
-    return context, contexts, _arguments(sources.build_arg, session)
+    return _left(folder, _ignored(folder, file), hidden), contexts, _arguments(sources.build_arg, session)
 
 
 def _folders(contexts: Mapping[str, str]) -> dict[str, Folder]:
@@ -117,15 +115,14 @@ def _asked(
 ) -> Asked:
     """What a build is asked, as far as its folders and images go."""
     ignored = _ignored(folder, file)
-    context = Folder(folder, _patterns(*ignored) if ignored else None, hidden)
-    folders = _folders(contexts)
+    context = _left(folder, ignored, hidden)
     text = ignored[1] if ignored else None
     if context.hidden is not None:
         escaped = re.sub(r"([*?[!#\\])", r"\\\1", context.hidden)
         text = f"{text or ''}\n{escaped}\n"
     return Asked(
         context=context,
-        contexts=folders,
+        contexts=_folders(contexts),
         room=lambda: bases.folder,
         images={name: where for name, where in contexts.items() if is_image(where)},
         image=bases.image,
@@ -166,6 +163,11 @@ def _ignored(folder: Path, file: Path | None = None) -> tuple[Path, str] | None:
     return None
 
 
+def _left(folder: Path, ignored: tuple[Path, str] | None, hidden: Path | None = None) -> Folder:
+    """A folder without what is left out of it."""
+    return Folder(folder, _patterns(*ignored) if ignored else None, hidden)
+
+
 def _patterns(path: Path, text: str) -> Patterns:
     try:
         return Patterns.read(text)
@@ -184,8 +186,7 @@ def _context(name: str, place: str) -> Folder:
             code="context-missing",
             hint="give a folder, or an image: docker-image://REF, oci-layout://DIR",
         )
-    ignored = _ignored(Path(place))
-    return Folder(place, _patterns(*ignored) if ignored else None)
+    return _left(Path(place), _ignored(Path(place)))
 
 
 def _pairs(given: Mapping[str, str] | Sequence[str], flag: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -63,7 +62,9 @@ def _run(words: list[str]) -> NoReturn:
     except Exception as error:
         if debug:
             raise
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        from ocibuild.content import atomic
+
+        if isinstance(error, OSError) and error.errno in atomic.FULL:
             sys.exit(failed(_full(), as_json))
         unexpected = OcibuildError(
             f"something unexpected happened: {type(error).__name__}: {error}",

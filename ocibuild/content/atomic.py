@@ -17,7 +17,8 @@ from ocibuild.errors import StoreError
 if TYPE_CHECKING:
     pass
 
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT}
+"""What the system says where no space is left."""
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def translated(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise StoreError(
                 f"no space left on the disk that holds {path}",
                 code="disk-full",

@@ -138,7 +138,8 @@ def _docker_manifest(
     # What is attached to the image is no image that docker could load.
     images = {root.digest: root for _, root in names.images(source)}
     if len(images) == 1:
-        manifest = node(source, *images.values())
+        (image,) = images.values()
+        manifest = node(source, image)
         reason = _not_loadable(source, manifest)
         if not reason and isinstance(manifest, Manifest):
             tags = [

@@ -16,21 +16,16 @@ from ocibuild.store.base import Source, fetch
 MAX_DEPTH = 8
 
 
-def node(source: Source, descriptor: Descriptor) -> Manifest | Index:
+def node(source: Source, descriptor: Descriptor, data: bytes | None = None) -> Manifest | Index:
     """The manifest or index a descriptor points at. Raises ContentError, NotFoundError."""
-    return parse(fetch(source, descriptor), descriptor.media_type, str(descriptor.digest))
+    return parse(fetch(source, descriptor) if data is None else data, descriptor.media_type, str(descriptor.digest))
 
 
-def successors(source: Source, descriptor: Descriptor) -> tuple[Descriptor, ...]:
+def successors(source: Source, descriptor: Descriptor, data: bytes | None = None) -> tuple[Descriptor, ...]:
     """What must be stored before this descriptor is: its children, once each. None for a leaf."""
-    return _successors(source, descriptor, None)
-
-
-def _successors(source: Source, descriptor: Descriptor, data: bytes | None) -> tuple[Descriptor, ...]:
     if not mediatype.is_node(descriptor.media_type):
         return ()
-    document = parse(fetch(source, descriptor) if data is None else data, descriptor.media_type, str(descriptor.digest))
-    return tuple({child.digest: child for child in document.children}.values())
+    return tuple({child.digest: child for child in node(source, descriptor, data).children}.values())
 
 
 def walk(source: Source, root: Descriptor, data: bytes | None = None) -> Iterator[Descriptor]:
@@ -51,7 +46,7 @@ def _walk(
     if descriptor.digest in seen:
         return
     seen.add(descriptor.digest)
-    for child in _successors(source, descriptor, data):
+    for child in successors(source, descriptor, data):
         yield from _walk(source, child, seen, depth + 1)
     yield descriptor
 
